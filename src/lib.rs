@@ -1,0 +1,7 @@
+//! slabcast: a lock-based concurrent broadcast server.
+
+pub mod close;
+pub mod config;
+pub mod id;
+pub mod metrics;
+mod sync;
