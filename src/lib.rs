@@ -2,6 +2,12 @@
 
 pub mod close;
 pub mod config;
+pub mod feed;
+pub mod frame;
+pub mod history;
 pub mod id;
 pub mod metrics;
+pub mod notifier;
+pub mod outbox;
+pub mod publication;
 mod sync;

@@ -1,0 +1,218 @@
+//! How others get a session's attention: the shared half of an outbox.
+//!
+//! A publisher that walks a room touches each member's [`Seat`], and only if that member has not been
+//! told already, its session's [`Notifier`]. Neither allocates, waits or writes anything.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use crate::{close::Close, sync::Mutex};
+
+/// A session's own number for one of its rooms.
+pub type SeatKey = u32;
+
+/// Wakes one session, and holds what it has to look at.
+#[derive(Debug, Default)]
+pub struct Notifier {
+    /// In the lock order this is `outbox`. Held for a push or a swap; the wake-up comes after it.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ready: Vec<SeatKey>,
+    close: Option<Close>,
+    waker: Option<Waker>,
+}
+
+impl Notifier {
+    /// Makes room for the keys of `seats` seats, so that ringing never allocates.
+    pub fn reserve(&self, seats: usize) {
+        let mut state = self.state.lock();
+        // A seat rings at most twice before its session looks: for news, and for lag.
+        let wanted = (2 * seats).saturating_sub(state.ready.len());
+        state.ready.reserve(wanted);
+    }
+
+    /// Asks the session to close itself. The first reason stands.
+    pub fn close(&self, close: Close) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.close.get_or_insert(close);
+            state.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// Ready when there is something to look at: the keys of rooms go to `ready`, and a reason to
+    /// close is returned.
+    pub fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        ready: &mut impl Extend<SeatKey>,
+    ) -> Poll<Option<Close>> {
+        let mut state = self.state.lock();
+        if state.ready.is_empty() && state.close.is_none() {
+            // Under the same lock as the look: whoever rings next finds the waker.
+            match &mut state.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        ready.extend(state.ready.drain(..));
+        Poll::Ready(state.close.take())
+    }
+
+    fn ring(&self, key: SeatKey) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.ready.push(key);
+            state.waker.take()
+        };
+        wake(waker);
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// One member of one room, as the room's publishers and the member's session both see it.
+#[derive(Debug)]
+pub struct Seat {
+    key: SeatKey,
+    notifier: Arc<Notifier>,
+    /// The session knows that there is something to read.
+    told: AtomicBool,
+    /// The session knows that it has lagged.
+    told_lag: AtomicBool,
+    /// The frames before this position are written, or otherwise accounted for.
+    position: AtomicU64,
+}
+
+impl Seat {
+    /// A seat of the session behind `notifier`, which calls it `key`.
+    #[must_use]
+    pub fn new(key: SeatKey, notifier: Arc<Notifier>) -> Self {
+        Self {
+            key,
+            notifier,
+            told: AtomicBool::new(false),
+            told_lag: AtomicBool::new(false),
+            position: AtomicU64::new(0),
+        }
+    }
+
+    /// What the session calls it.
+    #[must_use]
+    pub fn key(&self) -> SeatKey {
+        self.key
+    }
+
+    /// The frames before this position are settled.
+    pub fn position(&self) -> u64 {
+        // Relaxed: a walker that reads an older value only keeps frames for longer.
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// Settles the frames before `position`.
+    pub fn settle(&self, position: u64) {
+        self.position.store(position, Ordering::Relaxed);
+    }
+
+    /// Tells the session that the feed has grown, and whether its place is gone. Called after the
+    /// append, by whoever walks the room.
+    pub fn tell(&self, has_lagged: bool) {
+        // A swap even when the flag is up already. The append that came before it is then visible to
+        // the session's next swap, so either this call rings, or that swap finds the frame: a plain
+        // load could miss both, and the frame would wait for the next publication.
+        let is_news = !self.told.swap(true, Ordering::AcqRel);
+        // A session that is stuck in a write has been told, and sleeps. It wakes once for its lag.
+        let is_lag_news = has_lagged && !self.told_lag.swap(true, Ordering::AcqRel);
+        if is_news || is_lag_news {
+            self.notifier.ring(self.key);
+        }
+    }
+
+    /// The session is about to read the feed. Called before the read.
+    pub fn clear(&self) {
+        self.told.swap(false, Ordering::AcqRel);
+    }
+
+    /// The session has a new place in the feed.
+    pub fn clear_lag(&self) {
+        self.told_lag.swap(false, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::close::CloseReason;
+
+    fn poll(notifier: &Notifier) -> (Poll<Option<Close>>, Vec<SeatKey>) {
+        let mut ready = Vec::new();
+        let polled = notifier.poll(&mut Context::from_waker(Waker::noop()), &mut ready);
+        (polled, ready)
+    }
+
+    #[test]
+    fn a_seat_rings_once_until_its_session_looks() {
+        let notifier = Arc::new(Notifier::default());
+        let seat = Seat::new(7, notifier.clone());
+        assert_eq!(poll(&notifier), (Poll::Pending, vec![]));
+        seat.tell(false);
+        seat.tell(false);
+        assert_eq!(poll(&notifier), (Poll::Ready(None), vec![7]));
+        seat.tell(false);
+        assert_eq!(poll(&notifier), (Poll::Pending, vec![]), "not cleared yet");
+        seat.clear();
+        seat.tell(false);
+        assert_eq!(poll(&notifier), (Poll::Ready(None), vec![7]));
+    }
+
+    #[test]
+    fn lag_rings_once_more_and_only_once() {
+        let notifier = Arc::new(Notifier::default());
+        let seat = Seat::new(1, notifier.clone());
+        seat.tell(false);
+        seat.tell(true);
+        seat.tell(true);
+        assert_eq!(poll(&notifier), (Poll::Ready(None), vec![1, 1]));
+    }
+
+    #[test]
+    fn ringing_never_allocates_once_reserved() {
+        let notifier = Arc::new(Notifier::default());
+        notifier.reserve(3);
+        let capacity = notifier.state.lock().ready.capacity();
+        let seats = [0, 1, 2].map(|key| Seat::new(key, notifier.clone()));
+        for seat in &seats {
+            seat.tell(true);
+            seat.tell(true);
+            seat.clear();
+        }
+        assert_eq!(notifier.state.lock().ready.capacity(), capacity);
+    }
+
+    #[test]
+    fn the_first_reason_to_close_stands() {
+        let notifier = Notifier::default();
+        notifier.close(CloseReason::Drain.into());
+        notifier.close(CloseReason::Internal.into());
+        assert_eq!(
+            poll(&notifier).0,
+            Poll::Ready(Some(CloseReason::Drain.into()))
+        );
+    }
+}

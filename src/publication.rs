@@ -1,0 +1,52 @@
+//! What is published, and by whom.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::id::UserId;
+
+/// What a payload is. Each dialect says how it shows the kinds that are not its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PayloadKind {
+    /// UTF-8 text.
+    Text,
+    /// Bytes.
+    Binary,
+    /// One JSON value, as it was written.
+    Json,
+}
+
+/// One message for a room. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// What `payload` is.
+    pub kind: PayloadKind,
+    /// The application's bytes.
+    pub payload: Bytes,
+    /// The client that published it; none for the server itself.
+    pub info: Option<Arc<ClientInfo>>,
+}
+
+impl Publication {
+    /// The same, in memory of its own: a payload that came off a socket is a slice of a whole read
+    /// buffer, and would pin it for as long as it is kept.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self {
+            payload: Bytes::copy_from_slice(&self.payload),
+            ..self.clone()
+        }
+    }
+}
+
+/// Who a client is, as the other members may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientInfo {
+    /// Unique for each connection.
+    pub client: Box<str>,
+    /// Whose connection it is.
+    pub user: UserId,
+    /// The same in the form that dialects show, made once.
+    pub encoded: Bytes,
+}
