@@ -2,6 +2,7 @@
 
 pub mod close;
 pub mod config;
+pub mod fanout;
 pub mod feed;
 pub mod frame;
 pub mod history;

@@ -1,0 +1,258 @@
+//! Fan-out: one room's members, and how what is published reaches them.
+//!
+//! [`Fanout`] is the contract; [`Registry`] keeps it with a lock. Memory only: no sockets, no HTTP,
+//! no JSON. What a frame looks like, an [`Encode`] says.
+//!
+//! # The contract
+//! - **Order.** A room has one order, the same for every member: of publications, joins and leaves.
+//! - **Membership.** A member gets every frame that is appended between its admission and its leave,
+//!   and no other. It leaves exactly once, when its [`Membership`] is dropped; a slot's next owner is
+//!   never touched by that.
+//! - **Recovery.** History snapshot and admission are one step: what the snapshot does not hold, the
+//!   feed brings, and nothing twice.
+//! - **Isolation.** Nobody waits for a member. One that falls behind by more than the room's lag
+//!   limit is told so, and its own session decides.
+//! - **Accounting.** For every member, frames appended while it was one = settled + discarded at its
+//!   leave + still pending; [`Deliveries`] counts them.
+//! - **Waiting.** `publish` may wait where an engine has backpressure; the lock engine never does.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use bytes::BytesMut;
+
+use crate::{
+    config::RoomConfig,
+    feed::Feed,
+    history::{HistoryBudget, Kept, Position},
+    id::ClientId,
+    metrics::Deliveries,
+    notifier::Seat,
+    publication::{ClientInfo, Publication},
+};
+
+mod client;
+mod registry;
+mod timeline;
+
+pub use client::Client;
+pub use registry::Registry;
+pub use timeline::Retired;
+
+/// How a room's frames look to one kind of peer, by its index in the room's [`Encode`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Dialect(pub u8);
+
+impl Dialect {
+    /// The most dialects that a room can have: as many bits as the set of those that grew.
+    pub const MAX: usize = 8;
+}
+
+/// What happens in a room.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// Somebody published; with the number that history gave it, if the room has one.
+    Publication(&'a Publication, Option<u64>),
+    /// A member came.
+    Join(&'a ClientInfo),
+    /// A member left.
+    Leave(&'a ClientInfo),
+}
+
+/// Turns a room's events into frames. One for each room, so that what is the same in every frame of
+/// the room is made once.
+pub trait Encode: Send + Sync + fmt::Debug + 'static {
+    /// How many dialects there are, [`Dialect::MAX`] at the most.
+    fn dialects(&self) -> usize;
+
+    /// Appends one frame for `event`, or nothing if this dialect has no word for it.
+    ///
+    /// Called under the room's order, for each event once in each dialect that has members.
+    fn encode(&self, dialect: Dialect, event: Event<'_>, out: &mut BytesMut);
+}
+
+/// What a room is made with.
+#[derive(Debug)]
+pub struct RoomSetup {
+    /// Its options.
+    pub config: RoomConfig,
+    /// Its frames.
+    pub encoder: Box<dyn Encode>,
+    /// Where its deliveries are counted.
+    pub deliveries: Arc<Deliveries>,
+    /// What its history may take, with all others.
+    pub history_budget: Arc<HistoryBudget>,
+}
+
+/// Somebody who wants in.
+#[derive(Debug, Clone)]
+pub struct Newcomer {
+    /// Who it is.
+    pub info: Arc<ClientInfo>,
+    /// How it wants its frames.
+    pub dialect: Dialect,
+    /// How it is told about them.
+    pub seat: Arc<Seat>,
+}
+
+/// What a newcomer wants of what it missed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CatchUp {
+    /// Nothing.
+    Nothing,
+    /// Everything after `offset` of `epoch`, or nothing.
+    Recover {
+        /// The life of the numbering that the offset is from; empty if it was never learnt.
+        epoch: String,
+        /// The last publication that it had.
+        offset: u64,
+    },
+    /// Whatever is still there after `offset`, from the beginning if `epoch` is another.
+    Available {
+        /// The life of the numbering that the offset is from, unless it means the present one.
+        epoch: Option<String>,
+        /// The last publication that it had.
+        offset: u64,
+    },
+}
+
+/// What a newcomer finds.
+#[derive(Debug)]
+pub struct Admission<F: Fanout> {
+    /// Its place, until dropped.
+    pub membership: Membership<F>,
+    /// Where its frames come from now on.
+    pub feed: Arc<Feed>,
+    /// Where history stood at that moment, if the room has one.
+    pub position: Option<Position>,
+    /// What it had missed, oldest first; none if that can't be recovered.
+    pub missed: Option<Vec<Kept>>,
+}
+
+/// What became of a batch of publications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Where history stands after it, if the room has one.
+    pub position: Option<Position>,
+    /// How many members it goes to.
+    pub members: usize,
+}
+
+/// A part of a room's history.
+#[derive(Debug, Clone)]
+pub struct HistoryPage {
+    /// The publications, in the order that was asked for.
+    pub publications: Vec<Kept>,
+    /// Where history stands.
+    pub position: Position,
+}
+
+/// Which part of a room's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryQuery {
+    /// How many publications at the most.
+    pub limit: usize,
+    /// Only what comes after this offset of this epoch; with `is_reverse`, only what comes before.
+    pub since: Option<(String, u64)>,
+    /// Newest first.
+    pub is_reverse: bool,
+}
+
+/// Why a history can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryRefusal {
+    /// The room keeps none.
+    Off,
+    /// The position is of another epoch, or ahead of the present.
+    UnrecoverablePosition,
+}
+
+/// What a room holds at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoomStatus {
+    /// Members now.
+    pub clients: usize,
+    /// Frames that members have still to get, summed over members.
+    pub pending: u64,
+    /// Bytes of encoded frames held for them, all dialects together.
+    pub feed_bytes: usize,
+    /// Publications numbered so far, if the room has a history.
+    pub offset: u64,
+}
+
+/// One room's members and frames. The [module](self) states the contract.
+///
+/// Every operation but `leave` can find the room retired: then it was let go between being looked up
+/// and being used, nothing has happened, and the caller looks it up again.
+pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
+    /// A new room.
+    fn open(setup: RoomSetup) -> Arc<Self>;
+
+    /// Numbers, remembers and encodes `batch` in its order, and tells every member. The batch is
+    /// drained on success and left alone otherwise.
+    fn publish(
+        &self,
+        batch: &mut Vec<Publication>,
+    ) -> impl Future<Output = Result<Receipt, Retired>> + Send;
+
+    /// Admits `newcomer` and gives it what it wants of what it missed, as one step in the room's
+    /// order.
+    fn subscribe(
+        self: &Arc<Self>,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+    ) -> impl Future<Output = Result<Admission<Self>, Retired>> + Send;
+
+    /// Ends a membership; only [`Membership`] calls it, once. Must not wait.
+    fn leave(&self, id: ClientId);
+
+    /// Who is there now.
+    fn presence(&self) -> impl Future<Output = Vec<Arc<ClientInfo>>> + Send;
+
+    /// A part of what was published lately.
+    fn history(
+        &self,
+        query: HistoryQuery,
+    ) -> impl Future<Output = Result<HistoryPage, HistoryRefusal>> + Send;
+
+    /// What the room holds.
+    fn status(&self) -> impl Future<Output = RoomStatus> + Send;
+
+    /// Lets go of what time has made useless.
+    fn tidy(&self, now: Instant) -> impl Future<Output = ()> + Send;
+
+    /// Retires the room if it has neither members nor history, and tells whether it did. Must not
+    /// wait: it is called while the room can't be looked up.
+    fn retire_if_vacant(&self, now: Instant) -> bool;
+}
+
+/// A place in a room, left exactly once: when this is dropped.
+#[derive(Debug)]
+pub struct Membership<F: Fanout> {
+    room: Arc<F>,
+    id: ClientId,
+}
+
+impl<F: Fanout> Membership<F> {
+    /// For engines: the membership that `room` has just given out as `id`.
+    pub fn new(room: Arc<F>, id: ClientId) -> Self {
+        Self { room, id }
+    }
+
+    /// The room.
+    #[must_use]
+    pub fn room(&self) -> &Arc<F> {
+        &self.room
+    }
+
+    /// Which place in it.
+    #[must_use]
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+}
+
+impl<F: Fanout> Drop for Membership<F> {
+    fn drop(&mut self) {
+        self.room.leave(self.id);
+    }
+}

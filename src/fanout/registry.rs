@@ -1,0 +1,162 @@
+//! The lock engine: a room is a `RwLock<Slab<Client>>` that every connection task shares.
+//!
+//! Whoever publishes appends to the room's feeds under its order mutex, lets that go, and then walks
+//! the slab under the read lock, telling each member that there is something new. Many publishers
+//! walk at once; only coming and going takes the write lock.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use slab::Slab;
+
+use super::{
+    Admission, CatchUp, Client, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
+    Newcomer, Receipt, Retired, RoomSetup, RoomStatus, client,
+    timeline::{Growth, Timeline},
+};
+use crate::{
+    id::ClientId,
+    publication::{ClientInfo, Publication},
+    sync::{Mutex, MutexGuard, RwLock},
+};
+
+/// Every so many publishes, the order mutex is handed to whoever waits for it: parking_lot lets a
+/// publisher that loops take it again and again, and a join would starve. Handing over every time
+/// would cost each contended publish a context switch.
+const PUBLISHES_PER_HANDOVER: usize = 32;
+
+/// One room of the lock engine.
+#[derive(Debug)]
+pub struct Registry {
+    /// Numbers, history, feeds: what has one order. A mutex, because every use of it writes. First
+    /// in the room's lock order; `clients` may be taken under it, to come and to go.
+    order: Mutex<Timeline>,
+    /// The members. Held for reading by walks, for writing to come and to go, and never while
+    /// anything is sent, awaited or logged.
+    clients: RwLock<Slab<Client>>,
+    publishes: AtomicUsize,
+}
+
+impl Fanout for Registry {
+    fn open(setup: RoomSetup) -> Arc<Self> {
+        Arc::new(Self {
+            order: Mutex::new(Timeline::new(setup)),
+            clients: RwLock::new(Slab::new()),
+            publishes: AtomicUsize::new(0),
+        })
+    }
+
+    async fn publish(&self, batch: &mut Vec<Publication>) -> Result<Receipt, Retired> {
+        let mut order = self.order.lock();
+        let published = order.publish(batch);
+        let count = self.publishes.fetch_add(1, Ordering::Relaxed);
+        if count.is_multiple_of(PUBLISHES_PER_HANDOVER) {
+            MutexGuard::unlock_fair(order);
+        } else {
+            drop(order);
+        }
+        let (receipt, growth) = published?;
+        self.tell(growth);
+        Ok(receipt)
+    }
+
+    async fn subscribe(
+        self: &Arc<Self>,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+    ) -> Result<Admission<Self>, Retired> {
+        let (admitted, id) = {
+            let mut order = self.order.lock();
+            let Newcomer {
+                info,
+                dialect,
+                seat,
+            } = &newcomer;
+            let admitted = order.admit(seat, info, *dialect, &catch_up)?;
+            let generation = admitted.generation;
+            // Under the order: a publication either comes before the snapshot, and is in it, or
+            // after this insert, and its walk finds the newcomer.
+            let slot = self
+                .clients
+                .write()
+                .insert(Client::new(newcomer, generation));
+            (admitted, ClientId { slot, generation })
+        };
+        self.tell(admitted.growth);
+        Ok(Admission {
+            membership: Membership::new(self.clone(), id),
+            feed: admitted.feed,
+            position: admitted.position,
+            missed: admitted.missed,
+        })
+    }
+
+    fn leave(&self, id: ClientId) {
+        let (left, growth) = {
+            let mut order = self.order.lock();
+            let Some(left) = client::take(&mut self.clients.write(), id) else {
+                return;
+            };
+            let growth = order.dismiss(&left);
+            (left, growth)
+        };
+        // What it held is dropped with no lock held.
+        drop(left);
+        self.tell(growth);
+    }
+
+    async fn presence(&self) -> Vec<Arc<ClientInfo>> {
+        self.clients
+            .read()
+            .iter()
+            .map(|(_, client)| client.info().clone())
+            .collect()
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
+        self.order.lock().history(&query)
+    }
+
+    async fn status(&self) -> RoomStatus {
+        let order = self.order.lock();
+        let clients = self.clients.read();
+        RoomStatus {
+            clients: clients.len(),
+            pending: clients
+                .iter()
+                .map(|(_, client)| order.pending(client))
+                .sum(),
+            feed_bytes: order.feed_bytes(),
+            offset: order.offset(),
+        }
+    }
+
+    async fn tidy(&self, now: Instant) {
+        let mut order = self.order.lock();
+        let mut clients = self.clients.write();
+        order.tidy(clients.iter().map(|(_, client)| client), now);
+        // A slab never shrinks by itself: after a rush it would keep its largest size for good.
+        if clients.len() < clients.capacity() / 4 {
+            clients.shrink_to_fit();
+        }
+    }
+
+    fn retire_if_vacant(&self, now: Instant) -> bool {
+        self.order.lock().retire_if_vacant(now)
+    }
+}
+
+impl Registry {
+    fn tell(&self, mut growth: Growth) {
+        if growth.is_empty() {
+            return;
+        }
+        client::tell(&self.clients.read(), &mut growth);
+        growth.settle();
+    }
+}

@@ -1,0 +1,337 @@
+//! A room's order: what numbers, remembers and encodes its events, one after the other.
+//!
+//! The lock engine keeps it under the room's order mutex; an actor would own it. Everything that
+//! must happen in one order happens in here, and nothing else does.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    CatchUp, Client, Dialect, Encode, Event, HistoryPage, HistoryQuery, HistoryRefusal, Receipt,
+    RoomSetup,
+};
+use crate::{
+    config::RoomConfig,
+    feed::{Bounds, Feed, LagLimit},
+    history::{History, HistoryLimit, Kept, Position},
+    metrics::Deliveries,
+    notifier::Seat,
+    publication::{ClientInfo, Publication},
+};
+
+/// The room was let go before it could be used: look it up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retired;
+
+/// A room's order.
+#[derive(Debug)]
+pub(super) struct Timeline {
+    config: RoomConfig,
+    encoder: Box<dyn Encode>,
+    deliveries: Arc<Deliveries>,
+    history: Option<History>,
+    /// One for each dialect.
+    lanes: Box<[Lane]>,
+    generations: u64,
+    is_retired: bool,
+}
+
+/// One dialect's part of the room.
+#[derive(Debug)]
+struct Lane {
+    feed: Arc<Feed>,
+    members: u64,
+}
+
+/// Which feeds grew, and how far everybody is in them.
+#[derive(Debug, Default)]
+pub(super) struct Growth([Option<Grown>; Dialect::MAX]);
+
+/// How one feed grew.
+#[derive(Debug)]
+pub(super) struct Grown {
+    pub(super) bounds: Bounds,
+    /// The least position of a member, as the walk finds it.
+    pub(super) low_water: u64,
+    feed: Arc<Feed>,
+}
+
+impl Growth {
+    pub(super) fn of(&mut self, dialect: Dialect) -> Option<&mut Grown> {
+        self.0[usize::from(dialect.0)].as_mut()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(Option::is_none)
+    }
+
+    /// Lets the feeds know what everybody has had. A member that came since the append stands
+    /// behind it, so the walk can't have missed a lower position.
+    pub(super) fn settle(self) {
+        for grown in self.0.into_iter().flatten() {
+            grown.feed.raise_low_water(grown.low_water);
+        }
+    }
+}
+
+/// What a newcomer was given, but for its slot.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) generation: u64,
+    pub(super) feed: Arc<Feed>,
+    pub(super) position: Option<Position>,
+    pub(super) missed: Option<Vec<Kept>>,
+    /// Of the feeds, by its Join.
+    pub(super) growth: Growth,
+}
+
+impl Timeline {
+    pub(super) fn new(setup: RoomSetup) -> Self {
+        let RoomSetup {
+            config,
+            encoder,
+            deliveries,
+            history_budget,
+        } = setup;
+        let limit = HistoryLimit {
+            size: config.history_size,
+            bytes: config.history_bytes,
+            ttl: config.history_ttl,
+        };
+        let history = (limit.size > 0).then(|| History::new(limit, history_budget));
+        let lag = LagLimit {
+            bytes: config.lag_bytes,
+            messages: config.lag_messages,
+        };
+        let lane = || Lane {
+            feed: Arc::new(Feed::new(lag)),
+            members: 0,
+        };
+        let lanes = (0..encoder.dialects().min(Dialect::MAX))
+            .map(|_| lane())
+            .collect();
+        Self {
+            config,
+            encoder,
+            deliveries,
+            history,
+            lanes,
+            generations: 0,
+            is_retired: false,
+        }
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        batch: &mut Vec<Publication>,
+    ) -> Result<(Receipt, Growth), Retired> {
+        self.check_retired()?;
+        let first = self.history.as_mut().map(|history| {
+            let now = Instant::now();
+            let first = history.position().offset + 1;
+            for publication in &*batch {
+                history.append(publication, now);
+            }
+            first
+        });
+        let growth = self.append(batch.iter().zip(0..).map(|(publication, index)| {
+            Event::Publication(publication, first.map(|first| first + index))
+        }));
+        batch.clear();
+        Ok((
+            Receipt {
+                position: self.position(),
+                members: self.members(),
+            },
+            growth,
+        ))
+    }
+
+    /// Makes `seat` a member's, from this moment on.
+    pub(super) fn admit(
+        &mut self,
+        seat: &Seat,
+        info: &ClientInfo,
+        dialect: Dialect,
+        catch_up: &CatchUp,
+    ) -> Result<Admitted, Retired> {
+        self.check_retired()?;
+        if let Some(history) = &mut self.history {
+            history.expire(Instant::now());
+        }
+        let missed = self.catch_up(catch_up);
+        let position = self.position();
+        let lane = &mut self.lanes[usize::from(dialect.0)];
+        lane.members += 1;
+        let feed = lane.feed.clone();
+        seat.settle(feed.bounds().end);
+        self.generations += 1;
+        let generation = self.generations;
+        // Its own Join too: by then it stands in the room's order like everybody else.
+        let growth = self.announce(Event::Join(info));
+        Ok(Admitted {
+            generation,
+            feed,
+            position,
+            missed,
+            growth,
+        })
+    }
+
+    /// Settles the account of a member that was taken out of the slab.
+    pub(super) fn dismiss(&mut self, client: &Client) -> Growth {
+        let lane = &mut self.lanes[usize::from(client.dialect().0)];
+        lane.members -= 1;
+        let unread = lane.feed.bounds().end - client.seat().position();
+        self.deliveries.discarded.add(unread);
+        if lane.members == 0 {
+            lane.feed.clear();
+        }
+        self.announce(Event::Leave(client.info()))
+    }
+
+    pub(super) fn history(&mut self, query: &HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
+        let history = self.history.as_mut().ok_or(HistoryRefusal::Off)?;
+        history.expire(Instant::now());
+        let position = history.position();
+        let offset = match &query.since {
+            None => None,
+            Some((epoch, offset)) => {
+                let is_this_life = epoch.is_empty() || epoch == position.epoch.as_str();
+                if !is_this_life || *offset > position.offset {
+                    return Err(HistoryRefusal::UnrecoverablePosition);
+                }
+                Some(*offset)
+            }
+        };
+        let publications = if query.is_reverse {
+            let before = offset.unwrap_or(u64::MAX);
+            let kept = history
+                .since(0)
+                .rev()
+                .skip_while(|kept| kept.offset >= before);
+            kept.take(query.limit).cloned().collect()
+        } else {
+            history
+                .since(offset.unwrap_or(0))
+                .take(query.limit)
+                .cloned()
+                .collect()
+        };
+        Ok(HistoryPage {
+            publications,
+            position,
+        })
+    }
+
+    /// How far a member is behind.
+    pub(super) fn pending(&self, client: &Client) -> u64 {
+        let end = self.lanes[usize::from(client.dialect().0)]
+            .feed
+            .bounds()
+            .end;
+        end.saturating_sub(client.seat().position())
+    }
+
+    pub(super) fn feed_bytes(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.feed.held_bytes()).sum()
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.history
+            .as_ref()
+            .map_or(0, |history| history.position().offset)
+    }
+
+    /// Lets go of what time has made useless. `clients` says how far everybody is.
+    pub(super) fn tidy<'a>(&mut self, clients: impl Iterator<Item = &'a Client>, now: Instant) {
+        if let Some(history) = &mut self.history {
+            history.expire(now);
+        }
+        let mut low_water = [u64::MAX; Dialect::MAX];
+        for client in clients {
+            let least = &mut low_water[usize::from(client.dialect().0)];
+            *least = client.seat().position().min(*least);
+        }
+        for (lane, least) in self.lanes.iter().zip(low_water) {
+            lane.feed.raise_low_water(least.min(lane.feed.bounds().end));
+            lane.feed.tidy();
+        }
+    }
+
+    pub(super) fn retire_if_vacant(&mut self, now: Instant) -> bool {
+        if let Some(history) = &mut self.history {
+            history.expire(now);
+        }
+        self.is_retired |=
+            self.members() == 0 && self.history.as_ref().is_none_or(History::is_empty);
+        self.is_retired
+    }
+
+    fn check_retired(&self) -> Result<(), Retired> {
+        if self.is_retired {
+            Err(Retired)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn members(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.members as usize).sum()
+    }
+
+    fn position(&self) -> Option<Position> {
+        self.history.as_ref().map(History::position)
+    }
+
+    fn catch_up(&self, catch_up: &CatchUp) -> Option<Vec<Kept>> {
+        let history = self.history.as_ref()?;
+        match catch_up {
+            CatchUp::Nothing => None,
+            CatchUp::Recover { epoch, offset } => {
+                history.recover(epoch, *offset, self.config.recovery_max)
+            }
+            CatchUp::Available { epoch, offset } => {
+                let is_this_life = epoch
+                    .as_ref()
+                    .is_none_or(|epoch| epoch == history.position().epoch.as_str());
+                let offset = if is_this_life { *offset } else { 0 };
+                Some(history.since(offset).cloned().collect())
+            }
+        }
+    }
+
+    fn announce(&mut self, event: Event<'_>) -> Growth {
+        if self.config.join_leave {
+            self.append([event].into_iter())
+        } else {
+            Growth::default()
+        }
+    }
+
+    /// Encodes `events` once for each dialect that somebody here speaks.
+    fn append<'a>(&mut self, events: impl Iterator<Item = Event<'a>> + Clone) -> Growth {
+        let mut growth = Growth::default();
+        for (lane, index) in self.lanes.iter().zip(0..) {
+            if lane.members == 0 {
+                continue;
+            }
+            let mut append = lane.feed.append();
+            let before = append.bounds().end;
+            for event in events.clone() {
+                append.frame(|out| self.encoder.encode(Dialect(index), event, out));
+            }
+            let bounds = append.bounds();
+            if bounds.end > before {
+                self.deliveries
+                    .due
+                    .add((bounds.end - before) * lane.members);
+                growth.0[usize::from(index)] = Some(Grown {
+                    bounds,
+                    low_water: bounds.end,
+                    feed: lane.feed.clone(),
+                });
+            }
+        }
+        growth
+    }
+}
