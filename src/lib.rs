@@ -10,5 +10,6 @@ pub mod id;
 pub mod metrics;
 pub mod notifier;
 pub mod outbox;
+pub mod protocol;
 pub mod publication;
 mod sync;
