@@ -8,6 +8,7 @@ pub mod frame;
 pub mod history;
 pub mod id;
 pub mod metrics;
+pub mod node;
 pub mod notifier;
 pub mod outbox;
 pub mod protocol;

@@ -1,0 +1,351 @@
+//! The node: rooms by name, sessions, and what both count. What `http` and `session` call, and where
+//! an embedder begins.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use slab::Slab;
+use uuid::Uuid;
+
+use crate::{
+    close::Close,
+    config::Config,
+    fanout::{
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Receipt,
+        Retired, RoomSetup,
+    },
+    history::HistoryBudget,
+    id::{RoomName, UserId},
+    metrics::{Counters, Deliveries},
+    notifier::Notifier,
+    publication::{ClientInfo, Publication},
+    sync::{Mutex, RwLock},
+};
+
+mod encoder;
+mod rates;
+mod room;
+mod status;
+
+pub use encoder::Tongue;
+pub use rates::Rates;
+pub use room::{Room, Subscription};
+pub use status::{DeliveryStatus, NodeStatus, RoomSummary};
+
+use encoder::RoomEncoder;
+use rates::Sampler;
+
+/// Between looks at what time has made useless in all rooms. Ten times as long would keep what a
+/// burst left behind for minutes; a tenth would walk all rooms every second.
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Between samples of the counters, for rates.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Everything that the ways in share.
+#[derive(Debug)]
+pub struct Node<F: Fanout> {
+    config: Config,
+    id: String,
+    started: Instant,
+    counters: Counters,
+    deliveries: Arc<Deliveries>,
+    history_budget: Arc<HistoryBudget>,
+    /// Rooms by name. First in the lock order; held for a look-up or a change, and no room's lock is
+    /// taken under it. Read by every subscribe, written when rooms appear and go.
+    rooms: RwLock<HashMap<RoomName, Arc<Room<F>>>>,
+    /// Who is connected, for drains and counts. Taken alone, at a session's start and end.
+    sessions: Mutex<Slab<SessionEntry>>,
+    /// Taken alone, by the sampler once a second and by whoever asks.
+    sampler: Mutex<Sampler>,
+}
+
+#[derive(Debug)]
+struct SessionEntry {
+    notifier: Arc<Notifier>,
+    user: UserId,
+}
+
+/// Why a room can't be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RoomError {
+    /// There are as many rooms as may be.
+    TooMany {
+        /// The limit.
+        rooms_max: usize,
+    },
+}
+
+impl fmt::Display for RoomError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooMany { rooms_max } => {
+                write!(
+                    f,
+                    "the server has all {rooms_max} rooms that it may have (limits.rooms)"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for RoomError {}
+
+impl<F: Fanout> Node<F> {
+    /// A node without rooms or sessions.
+    #[must_use]
+    pub fn new(config: Config) -> Arc<Self> {
+        let history_budget = Arc::new(HistoryBudget::new(config.limits.history_bytes));
+        Arc::new(Self {
+            config,
+            id: Uuid::new_v4().to_string(),
+            started: Instant::now(),
+            counters: Counters::default(),
+            deliveries: Arc::new(Deliveries::default()),
+            history_budget,
+            rooms: RwLock::new(HashMap::new()),
+            sessions: Mutex::new(Slab::new()),
+            sampler: Mutex::new(Sampler::new(Instant::now())),
+        })
+    }
+
+    /// How the server runs.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Unique for each start of a server.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What the node counts.
+    #[must_use]
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Where all rooms count their deliveries.
+    #[must_use]
+    pub fn deliveries(&self) -> &Arc<Deliveries> {
+        &self.deliveries
+    }
+
+    /// Admits `newcomer` to the room of that name, which comes into being if it is not there.
+    ///
+    /// # Errors
+    /// [`RoomError::TooMany`] when it is not there and no further room may be.
+    pub async fn subscribe(
+        self: &Arc<Self>,
+        name: &RoomName,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+    ) -> Result<(Subscription<F>, Admission<F>), RoomError> {
+        loop {
+            let room = self.room(name)?;
+            match room
+                .engine()
+                .subscribe(newcomer.clone(), catch_up.clone())
+                .await
+            {
+                Ok(admission) => return Ok((Subscription::new(self.clone(), room), admission)),
+                Err(Retired) => self.forget(&room),
+            }
+        }
+    }
+
+    /// Publishes `batch` in the room of that name, which comes into being if it is not there. For
+    /// those who are not in it: a member publishes through its [`Subscription`].
+    ///
+    /// # Errors
+    /// [`RoomError::TooMany`] when it is not there and no further room may be.
+    pub async fn publish(
+        &self,
+        name: &RoomName,
+        batch: &mut Vec<Publication>,
+    ) -> Result<Receipt, RoomError> {
+        let publications = batch.len() as u64;
+        loop {
+            let room = self.room(name)?;
+            match room.engine().publish(batch).await {
+                Ok(receipt) => {
+                    self.counters.published.add(publications);
+                    self.release(&room);
+                    return Ok(receipt);
+                }
+                Err(Retired) => self.forget(&room),
+            }
+        }
+    }
+
+    /// Who is in the room of that name.
+    pub async fn presence(&self, name: &RoomName) -> Vec<Arc<ClientInfo>> {
+        match self.find(name) {
+            Some(room) => room.engine().presence().await,
+            None => Vec::new(),
+        }
+    }
+
+    /// What was published in the room of that name lately. Asking makes the room, so that the
+    /// position in the answer stays true for as long as somebody may come back to it.
+    ///
+    /// # Errors
+    /// The room can't be had, or keeps no such history.
+    pub async fn history(
+        &self,
+        name: &RoomName,
+        query: HistoryQuery,
+    ) -> Result<Result<HistoryPage, HistoryRefusal>, RoomError> {
+        let room = self.room(name)?;
+        let page = room.engine().history(query).await;
+        self.release(&room);
+        Ok(page)
+    }
+
+    /// Enters a session, until the guard is dropped.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, notifier: Arc<Notifier>, user: UserId) -> SessionGuard<F> {
+        let key = self.sessions.lock().insert(SessionEntry { notifier, user });
+        SessionGuard {
+            node: self.clone(),
+            key,
+        }
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.lock().len()
+    }
+
+    /// Asks every session that is there now to close itself, evenly spread over `window`.
+    pub async fn close_all(&self, close: Close, window: Duration) {
+        let notifiers: Vec<_> = self
+            .sessions
+            .lock()
+            .iter()
+            .map(|(_, entry)| entry.notifier.clone())
+            .collect();
+        let start = tokio::time::Instant::now();
+        let count = u32::try_from(notifiers.len().max(1)).unwrap_or(u32::MAX);
+        for (notifier, index) in notifiers.into_iter().zip(0..) {
+            tokio::time::sleep_until(start + window / count * index).await;
+            notifier.close(close.clone());
+        }
+    }
+
+    /// Keeps rates and lets go of what time has made useless, for as long as it is polled.
+    pub async fn keep_house(&self) {
+        let mut sample = tokio::time::interval(SAMPLE_INTERVAL);
+        let mut tidy = tokio::time::interval(TIDY_INTERVAL);
+        loop {
+            tokio::select! {
+                _ = sample.tick() => {
+                    self.sampler.lock().sample(Instant::now(), &self.counters, &self.deliveries);
+                }
+                _ = tidy.tick() => self.tidy().await,
+            }
+        }
+    }
+
+    /// Lets go of old history and of what everybody has had, and of rooms that held nothing else.
+    pub async fn tidy(&self) {
+        let rooms: Vec<_> = self.rooms.read().values().cloned().collect();
+        for room in rooms {
+            room.engine().tidy(Instant::now()).await;
+            self.release(&room);
+            // All rooms in one go could keep a worker for long.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// What goes on, with the `rooms_max` rooms that have the most members.
+    pub async fn status(&self, rooms_max: usize) -> NodeStatus {
+        let rooms: Vec<_> = self.rooms.read().values().cloned().collect();
+        let (connections, users) = {
+            let sessions = self.sessions.lock();
+            let users: HashSet<_> = sessions
+                .iter()
+                .map(|(_, entry)| entry.user.clone())
+                .filter(|user| !user.is_anonymous())
+                .collect();
+            (sessions.len(), users.len())
+        };
+        let rates = self.sampler.lock().rates();
+        status::collect(self, &rooms, connections, users, rates, rooms_max).await
+    }
+
+    fn find(&self, name: &RoomName) -> Option<Arc<Room<F>>> {
+        self.rooms.read().get(name).cloned()
+    }
+
+    fn room(&self, name: &RoomName) -> Result<Arc<Room<F>>, RoomError> {
+        if let Some(room) = self.find(name) {
+            return Ok(room);
+        }
+        let mut rooms = self.rooms.write();
+        // Somebody may have made it between the two looks.
+        if let Some(room) = rooms.get(name) {
+            return Ok(room.clone());
+        }
+        let rooms_max = self.config.limits.rooms;
+        if rooms.len() >= rooms_max {
+            return Err(RoomError::TooMany { rooms_max });
+        }
+        let room = Arc::new(self.open(name));
+        rooms.insert(name.clone(), room.clone());
+        Ok(room)
+    }
+
+    fn open(&self, name: &RoomName) -> Room<F> {
+        let config = self.config.room(name.namespace());
+        let setup = RoomSetup {
+            config: config.clone(),
+            encoder: Box::new(RoomEncoder::new(name)),
+            deliveries: self.deliveries.clone(),
+            history_budget: self.history_budget.clone(),
+        };
+        Room::new(name.clone(), config, F::open(setup))
+    }
+
+    /// Lets go of `room` if nothing is left in it.
+    fn release(&self, room: &Arc<Room<F>>) {
+        if room.engine().retire_if_vacant(Instant::now()) {
+            self.forget(room);
+        }
+    }
+
+    /// Takes a retired room off the map, unless its successor stands there already. Whoever looked
+    /// it up before will find it retired, and look again.
+    fn forget(&self, room: &Arc<Room<F>>) {
+        let forgotten = {
+            let mut rooms = self.rooms.write();
+            match rooms.get(room.name()) {
+                Some(found) if Arc::ptr_eq(found, room) => rooms.remove(room.name()),
+                _ => None,
+            }
+        };
+        // Its history is dropped with no lock held.
+        drop(forgotten);
+    }
+}
+
+/// One session in the node's books.
+#[derive(Debug)]
+pub struct SessionGuard<F: Fanout> {
+    node: Arc<Node<F>>,
+    key: usize,
+}
+
+impl<F: Fanout> Drop for SessionGuard<F> {
+    fn drop(&mut self) {
+        let left = self.node.sessions.lock().try_remove(self.key);
+        drop(left);
+    }
+}

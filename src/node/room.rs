@@ -1,0 +1,84 @@
+//! A room by its name, and a session's hold on it.
+
+use std::sync::Arc;
+
+use super::Node;
+use crate::{
+    config::{RoomConfig, SlowPolicy},
+    fanout::{Fanout, Receipt, Retired},
+    id::RoomName,
+    publication::Publication,
+};
+
+/// A room by its name.
+#[derive(Debug)]
+pub struct Room<F: Fanout> {
+    name: RoomName,
+    engine: Arc<F>,
+    slow: SlowPolicy,
+}
+
+impl<F: Fanout> Room<F> {
+    pub(super) fn new(name: RoomName, config: &RoomConfig, engine: Arc<F>) -> Self {
+        Self {
+            name,
+            engine,
+            slow: config.slow,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &RoomName {
+        &self.name
+    }
+
+    /// Its members and frames.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<F> {
+        &self.engine
+    }
+
+    /// What happens to a member that falls behind.
+    #[must_use]
+    pub fn slow(&self) -> SlowPolicy {
+        self.slow
+    }
+}
+
+/// A session's hold on a room: publishing without a look-up, and letting the room go when the last
+/// one is dropped. Drop it after the membership that it came with.
+#[derive(Debug)]
+pub struct Subscription<F: Fanout> {
+    node: Arc<Node<F>>,
+    room: Arc<Room<F>>,
+}
+
+impl<F: Fanout> Subscription<F> {
+    pub(super) fn new(node: Arc<Node<F>>, room: Arc<Room<F>>) -> Self {
+        Self { node, room }
+    }
+
+    /// The room.
+    #[must_use]
+    pub fn room(&self) -> &Room<F> {
+        &self.room
+    }
+
+    /// Publishes `batch` here.
+    ///
+    /// # Errors
+    /// [`Retired`] can't come while a membership is held, for a room with members is not retired.
+    pub async fn publish(&self, batch: &mut Vec<Publication>) -> Result<Receipt, Retired> {
+        let publications = batch.len() as u64;
+        let receipt = self.room.engine.publish(batch).await?;
+        self.node.counters().published.add(publications);
+        Ok(receipt)
+    }
+}
+
+impl<F: Fanout> Drop for Subscription<F> {
+    fn drop(&mut self) {
+        self.node.release(&self.room);
+    }
+}

@@ -1,0 +1,151 @@
+//! The node's state as `/status` shows it.
+
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+
+use serde::Serialize;
+
+use super::{Node, Rates, Room};
+use crate::{fanout::Fanout, id::RoomName};
+
+/// What goes on in a node.
+#[derive(Debug, Clone, Serialize)]
+pub struct NodeStatus {
+    /// The server's version.
+    pub version: &'static str,
+    /// Unique for each start of a server.
+    pub node: String,
+    /// Since the start.
+    pub uptime_seconds: u64,
+    /// Upgraded connections now.
+    pub connections: usize,
+    /// Different users among them, not counting anonymous ones.
+    pub users: usize,
+    /// Connections accepted since the start, plain HTTP among them.
+    pub accepted: u64,
+    /// Connections turned away because the node was full.
+    pub turned_away: u64,
+    /// Accepts that failed.
+    pub accept_errors: u64,
+    /// HTTP requests answered, upgrades among them.
+    pub requests: u64,
+    /// Publications that rooms took.
+    pub published: u64,
+    /// Bytes read from upgraded connections.
+    pub received_bytes: u64,
+    /// Bytes written to upgraded connections.
+    pub sent_bytes: u64,
+    /// Where every frame that was owed to a member ended up.
+    pub deliveries: DeliveryStatus,
+    /// Frames lost to members: skipped and discarded.
+    pub dropped: u64,
+    /// What happened in about the last second.
+    pub per_second: Rates,
+    /// Sessions ended, by reason.
+    pub closed: BTreeMap<&'static str, u64>,
+    /// Rooms now.
+    pub num_rooms: usize,
+    /// Bytes of payload that all histories hold.
+    pub history_bytes: usize,
+    /// Bytes of encoded frames that all feeds hold.
+    pub feed_bytes: usize,
+    /// The rooms with the most members.
+    pub rooms: Vec<RoomSummary>,
+}
+
+/// Where every frame that was owed to a member ended up. Once nothing moves,
+/// `due = delivered + skipped + discarded + pending`, each counted on its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct DeliveryStatus {
+    /// Frames times members at that moment.
+    pub due: u64,
+    /// Handed to the kernel.
+    pub delivered: u64,
+    /// Left out for slow members.
+    pub skipped: u64,
+    /// Still waiting when their member left.
+    pub discarded: u64,
+    /// Waiting now.
+    pub pending: u64,
+}
+
+/// One room in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RoomSummary {
+    /// Its name.
+    pub name: RoomName,
+    /// Members now.
+    pub clients: usize,
+    /// Publications numbered so far, if it has a history.
+    pub offset: u64,
+    /// Frames that members have still to get.
+    pub pending: u64,
+    /// Bytes of encoded frames held for them.
+    pub feed_bytes: usize,
+}
+
+pub(super) async fn collect<F: Fanout>(
+    node: &Node<F>,
+    rooms: &[Arc<Room<F>>],
+    connections: usize,
+    users: usize,
+    per_second: Rates,
+    rooms_max: usize,
+) -> NodeStatus {
+    // The settled terms before the rooms, and what is due after them: a frame that moves meanwhile
+    // is counted once or not yet, never twice.
+    let deliveries = node.deliveries();
+    let (delivered, skipped, discarded) = (
+        deliveries.delivered.value(),
+        deliveries.skipped.value(),
+        deliveries.discarded.value(),
+    );
+    let mut pending = deliveries.in_transit.value();
+    let mut feed_bytes = 0;
+    let mut summaries = Vec::with_capacity(rooms.len());
+    for room in rooms {
+        let status = room.engine().status().await;
+        pending += status.pending;
+        feed_bytes += status.feed_bytes;
+        summaries.push(RoomSummary {
+            name: room.name().clone(),
+            clients: status.clients,
+            offset: status.offset,
+            pending: status.pending,
+            feed_bytes: status.feed_bytes,
+        });
+    }
+    summaries.sort_by(|a, b| (Reverse(a.clients), &a.name).cmp(&(Reverse(b.clients), &b.name)));
+    summaries.truncate(rooms_max);
+    let counters = node.counters();
+    NodeStatus {
+        version: env!("CARGO_PKG_VERSION"),
+        node: node.id().to_owned(),
+        uptime_seconds: node.started.elapsed().as_secs(),
+        connections,
+        users,
+        accepted: counters.accepted.value(),
+        turned_away: counters.turned_away.value(),
+        accept_errors: counters.accept_errors.value(),
+        requests: counters.requests.value(),
+        published: counters.published.value(),
+        received_bytes: counters.received_bytes.value(),
+        sent_bytes: counters.sent_bytes.value(),
+        deliveries: DeliveryStatus {
+            due: deliveries.due.value(),
+            delivered,
+            skipped,
+            discarded,
+            pending,
+        },
+        dropped: skipped + discarded,
+        per_second,
+        closed: counters
+            .closed()
+            .map(|(reason, count)| (reason.label(), count))
+            .collect(),
+        num_rooms: rooms.len(),
+        history_bytes: node.history_budget.used_bytes(),
+        feed_bytes,
+        rooms: summaries,
+    }
+}
