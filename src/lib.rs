@@ -13,4 +13,5 @@ pub mod notifier;
 pub mod outbox;
 pub mod protocol;
 pub mod publication;
+pub mod session;
 mod sync;

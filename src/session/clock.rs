@@ -1,0 +1,221 @@
+//! When a session has to do something by itself: pings, and the deadlines that close it.
+//!
+//! One timer serves all of them. It is only ever brought forward; when it rings, what is due is
+//! looked up. So a turn that moves a deadline back costs no timer.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    close::{Close, CloseReason},
+    config::Timeouts,
+};
+
+/// What is due.
+#[derive(Debug, PartialEq)]
+pub(super) enum Due {
+    /// Nothing yet.
+    Nothing,
+    /// A ping.
+    Ping,
+    /// The end.
+    Close(Close),
+}
+
+/// A session's timer.
+#[derive(Debug)]
+pub(super) struct Clock {
+    timer: Pin<Box<Sleep>>,
+    ping_interval: Duration,
+    pong_timeout: Duration,
+    write_timeout: Duration,
+    login_deadline: Option<Instant>,
+    next_ping: Instant,
+    pong_deadline: Option<Instant>,
+    blocked_since: Option<Instant>,
+}
+
+impl Clock {
+    /// A clock that began now, with a login deadline for ways in that have one.
+    pub(super) fn new(timeouts: &Timeouts, has_login: bool) -> Self {
+        let now = Instant::now();
+        // The first ping at random, so that those who came together are not pinged together.
+        let first_ping = now + timeouts.ping.mul_f64(0.5 + 0.5 * fastrand::f64());
+        let login_deadline = has_login.then(|| now + timeouts.login);
+        let first = login_deadline.map_or(first_ping, |login| login.min(first_ping));
+        Self {
+            timer: Box::pin(sleep_until(first)),
+            ping_interval: timeouts.ping,
+            pong_timeout: timeouts.pong,
+            write_timeout: timeouts.write,
+            login_deadline,
+            next_ping: first_ping,
+            pong_deadline: None,
+            blocked_since: None,
+        }
+    }
+
+    /// The peer has said who it is.
+    pub(super) fn login(&mut self) {
+        self.login_deadline = None;
+    }
+
+    /// The peer has sent something.
+    pub(super) fn heard(&mut self) {
+        self.pong_deadline = None;
+    }
+
+    /// The socket takes nothing, and something waits for it.
+    pub(super) fn blocked(&mut self) {
+        if self.blocked_since.is_none() {
+            let now = Instant::now();
+            self.blocked_since = Some(now);
+            self.ring_by(now + self.write_timeout);
+        }
+    }
+
+    /// The socket has taken something.
+    pub(super) fn progressed(&mut self) {
+        self.blocked_since = None;
+    }
+
+    /// Whether the socket takes nothing.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked_since.is_some()
+    }
+
+    /// Ready when something may be due.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.as_mut().poll(cx)
+    }
+
+    /// What is due, and sets the timer for what will be next.
+    pub(super) fn due(&mut self) -> Due {
+        let now = Instant::now();
+        let has_passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        let write_deadline = self.blocked_since.map(|since| since + self.write_timeout);
+        if has_passed(write_deadline) {
+            let detail = format!("nothing written for {:?}", self.write_timeout);
+            return Due::Close(Close::new(CloseReason::WriteTimeout, detail));
+        }
+        if has_passed(self.pong_deadline) {
+            return Due::Close(CloseReason::NoPong.into());
+        }
+        if has_passed(self.login_deadline) {
+            return Due::Close(Close::new(
+                CloseReason::NoLogin,
+                "no connect command in time",
+            ));
+        }
+        let mut is_ping_due = self.next_ping <= now;
+        if is_ping_due {
+            self.next_ping = now + self.ping_interval;
+            // Who has not said hello yet is not asked for anything else.
+            is_ping_due = self.login_deadline.is_none();
+        }
+        if is_ping_due {
+            self.pong_deadline.get_or_insert(now + self.pong_timeout);
+        }
+        let deadlines = [self.login_deadline, self.pong_deadline, write_deadline];
+        let next = deadlines
+            .into_iter()
+            .flatten()
+            .fold(self.next_ping, Instant::min);
+        self.timer.as_mut().reset(next);
+        if is_ping_due { Due::Ping } else { Due::Nothing }
+    }
+
+    fn ring_by(&mut self, deadline: Instant) {
+        if self.timer.deadline() > deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeouts() -> Timeouts {
+        Timeouts::default()
+    }
+
+    async fn ring(clock: &mut Clock) -> Due {
+        std::future::poll_fn(|cx| clock.poll(cx)).await;
+        clock.due()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_ping_comes_in_the_second_half_of_the_interval() {
+        for _ in 0..50 {
+            let start = Instant::now();
+            let mut clock = Clock::new(&timeouts(), false);
+            assert_eq!(ring(&mut clock).await, Due::Ping);
+            let after = start.elapsed();
+            assert!(
+                after >= timeouts().ping / 2 && after <= timeouts().ping,
+                "{after:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_without_an_answer_ends_the_session() {
+        let mut clock = Clock::new(&timeouts(), false);
+        assert_eq!(ring(&mut clock).await, Due::Ping);
+        let pinged = Instant::now();
+        assert_eq!(
+            ring(&mut clock).await,
+            Due::Close(CloseReason::NoPong.into())
+        );
+        assert_eq!(pinged.elapsed().as_secs(), timeouts().pong.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn anything_heard_is_an_answer() {
+        let mut clock = Clock::new(&timeouts(), false);
+        assert_eq!(ring(&mut clock).await, Due::Ping);
+        clock.heard();
+        assert_eq!(
+            ring(&mut clock).await,
+            Due::Nothing,
+            "the timer is not brought back"
+        );
+        assert_eq!(ring(&mut clock).await, Due::Ping);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_login_that_does_not_come_ends_the_session() {
+        let start = Instant::now();
+        let mut clock = Clock::new(&timeouts(), true);
+        let Due::Close(close) = ring(&mut clock).await else {
+            panic!()
+        };
+        assert_eq!(close.reason, CloseReason::NoLogin);
+        assert_eq!(start.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_socket_that_takes_nothing_for_the_write_timeout_ends_the_session() {
+        let mut clock = Clock::new(&timeouts(), false);
+        clock.blocked();
+        clock.progressed();
+        clock.blocked();
+        let start = Instant::now();
+        loop {
+            match ring(&mut clock).await {
+                Due::Close(close) => {
+                    assert_eq!(close.reason, CloseReason::WriteTimeout);
+                    break;
+                }
+                _ => clock.heard(),
+            }
+        }
+        assert_eq!(start.elapsed().as_secs(), 10);
+    }
+}

@@ -1,0 +1,347 @@
+//! One upgraded socket, from the 101 to its close, in one task that does all of its reading and
+//! writing.
+//!
+//! [`socket`] is bytes, [`dialect`] is what the peer says and hears, [`rooms`] is where it is, and
+//! [`clock`] is when something has to happen by itself. This file is the loop between them.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::{net::TcpStream, time::timeout};
+use tracing::{debug, error, info};
+use uuid::Uuid;
+
+use crate::{
+    close::{Close, CloseReason},
+    fanout::Fanout,
+    id::{RoomName, UserId},
+    node::Node,
+    notifier::Notifier,
+    protocol::plain::Since,
+};
+
+mod clock;
+mod dialect;
+mod rooms;
+mod socket;
+
+use clock::{Clock, Due};
+use dialect::{Centrifugo, Dialect, Plain};
+use rooms::Rooms;
+use socket::{Socket, Turn};
+
+/// Replies that may wait for a peer that doesn't read them, in bytes. Beyond it the peer is not read
+/// either, until it has taken some; one that never does runs into the write deadline.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// A socket that has just been upgraded.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// The stream.
+    pub stream: TcpStream,
+    /// What was read from it behind the request.
+    pub glued: Bytes,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Whose connection it is.
+    pub user: UserId,
+    /// What it speaks.
+    pub way: WayIn,
+}
+
+/// What a session speaks.
+#[derive(Debug, Clone)]
+pub enum WayIn {
+    /// Centrifugo JSON.
+    Centrifugo {
+        /// Whether pings are WebSocket's own instead of the protocol's.
+        has_native_pings: bool,
+    },
+    /// Plain broadcast.
+    Plain {
+        /// Where.
+        room: RoomName,
+        /// What it wants to have first.
+        since: Since,
+    },
+}
+
+/// Serves one upgraded socket to its end.
+pub async fn serve<F: Fanout>(node: Arc<Node<F>>, upgraded: Upgraded) {
+    let Upgraded {
+        stream,
+        glued,
+        peer,
+        user,
+        way,
+    } = upgraded;
+    let client = Uuid::new_v4().to_string();
+    debug!(client, %peer, ?user, way = way.label(), "session began");
+    let socket = Socket::new(stream, node.config().limits.message_bytes);
+    let end = match way {
+        WayIn::Centrifugo { has_native_pings } => {
+            let dialect = Centrifugo::new(has_native_pings);
+            Session::new(node, socket, dialect, &client, user)
+                .run(&glued)
+                .await
+        }
+        WayIn::Plain { room, since } => {
+            let dialect = Plain::new(room, since);
+            Session::new(node, socket, dialect, &client, user)
+                .run(&glued)
+                .await
+        }
+    };
+    log_end(&client, peer, &end);
+}
+
+/// The one place where the end of a session is logged: a peer's doing at debug level, our limits at
+/// info, our bugs as errors.
+fn log_end(client: &str, peer: SocketAddr, end: &Close) {
+    let (reason, detail) = (end.reason.label(), &*end.detail);
+    match end.reason {
+        CloseReason::Internal => error!(client, %peer, reason, ?detail, "session ended"),
+        CloseReason::SlowConsumer | CloseReason::WriteTimeout => {
+            info!(client, %peer, reason, ?detail, "session ended");
+        }
+        _ => debug!(client, %peer, reason, ?detail, "session ended"),
+    }
+}
+
+impl WayIn {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Centrifugo { .. } => "centrifugo",
+            Self::Plain { .. } => "plain",
+        }
+    }
+}
+
+/// One session.
+struct Session<F: Fanout, D> {
+    node: Arc<Node<F>>,
+    notifier: Arc<Notifier>,
+    socket: Socket,
+    rooms: Rooms<F>,
+    dialect: D,
+    clock: Clock,
+}
+
+/// What a session was woken for.
+#[derive(Default)]
+struct Wake {
+    close: Option<Close>,
+    is_readable: bool,
+    is_due: bool,
+}
+
+impl<F: Fanout, D: Dialect<F>> Session<F, D> {
+    fn new(node: Arc<Node<F>>, socket: Socket, dialect: D, client: &str, user: UserId) -> Self {
+        let notifier = Arc::new(Notifier::default());
+        let rooms = Rooms::new(node.clone(), notifier.clone(), client, user);
+        let clock = Clock::new(&node.config().timeouts, D::HAS_LOGIN);
+        Self {
+            node,
+            notifier,
+            socket,
+            rooms,
+            dialect,
+            clock,
+        }
+    }
+
+    async fn run(mut self, glued: &[u8]) -> Close {
+        let user = self.rooms.info().user.clone();
+        // Entered for as long as it lives, so that a drain finds it even while it says goodbye.
+        let _entry = self.node.enter(self.notifier.clone(), user);
+        let end = match self.serve(glued).await {
+            Ok(never) => match never {},
+            Err(close) => close,
+        };
+        self.say_goodbye(&end).await;
+        self.node.counters().count_close(end.reason);
+        end
+    }
+
+    /// Reads, handles and writes until there is a reason to end.
+    async fn serve(&mut self, glued: &[u8]) -> Result<std::convert::Infallible, Close> {
+        self.dialect.begin(&mut self.rooms).await?;
+        if !glued.is_empty() {
+            let turn = self.socket.receive(glued);
+            self.take(turn, glued.len()).await?;
+        }
+        loop {
+            self.flush()?;
+            let wake = poll_fn(|cx| self.poll_wake(cx)).await;
+            if let Some(close) = wake.close {
+                return Err(close);
+            }
+            if wake.is_readable {
+                let (turn, bytes) = self.socket.read();
+                self.take(turn, bytes).await?;
+            }
+            if wake.is_due {
+                match self.clock.due() {
+                    Due::Nothing => {}
+                    Due::Ping => self.dialect.ping(&mut self.rooms),
+                    Due::Close(close) => return Err(close),
+                }
+            }
+        }
+    }
+
+    fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        let mut wake = Wake::default();
+        let mut is_ready = false;
+        if let Poll::Ready(close) = self.notifier.poll(cx, self.rooms.outbox.ready()) {
+            wake.close = close;
+            is_ready = true;
+        }
+        // A peer that leaves its replies unread is not asked for more commands.
+        let may_read = self.rooms.outbox.reply_bytes() < REPLY_BYTES_MAX;
+        if may_read && self.socket.poll_readable(cx).is_ready() {
+            wake.is_readable = true;
+            is_ready = true;
+        }
+        if self.clock.is_blocked() && self.socket.poll_writable(cx).is_ready() {
+            is_ready = true;
+        }
+        if self.clock.poll(cx).is_ready() {
+            wake.is_due = true;
+            is_ready = true;
+        }
+        if is_ready {
+            Poll::Ready(wake)
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Handles what one read brought.
+    async fn take(&mut self, turn: Turn, bytes: usize) -> Result<(), Close> {
+        self.node.counters().received_bytes.add(bytes as u64);
+        if turn.is_alive {
+            self.clock.heard();
+        }
+        let mut end = Ok(());
+        for message in turn.messages {
+            end = self.dialect.message(&mut self.rooms, message).await;
+            if end.is_err() {
+                break;
+            }
+        }
+        // Also when it ends here: what came before was answered, and must be done.
+        let done = self.dialect.end_of_turn(&mut self.rooms).await;
+        if self.dialect.is_logged_in() {
+            self.clock.login();
+        }
+        // Behind the answers to what came before: nothing may follow a close frame.
+        self.rooms.outbox.replies().extend_from_slice(&turn.control);
+        end.and(done).and(turn.end.map_or(Ok(()), Err))
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    fn flush(&mut self) -> Result<(), Close> {
+        loop {
+            while let Err(lag) = self.rooms.outbox.gather() {
+                self.dialect.lagged(&mut self.rooms, lag)?;
+            }
+            if !self.write()? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes once, and tells whether it is worth trying again.
+    fn write(&mut self) -> Result<bool, Close> {
+        if !self.rooms.outbox.has_in_hand() {
+            return Ok(false);
+        }
+        match self.socket.write(&mut self.rooms.outbox) {
+            Ok(written) => {
+                self.node.counters().sent_bytes.add(written as u64);
+                self.clock.progressed();
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.clock.blocked();
+                Ok(false)
+            }
+            Err(error) => Err(Close::new(CloseReason::PeerGone, error.to_string())),
+        }
+    }
+
+    /// Ends the session as `end` asks for, within the close deadline: what is pending, a close frame,
+    /// and the peer's answer. Its rooms are left in any case.
+    async fn say_goodbye(&mut self, end: &Close) {
+        let deadline = self.node.config().timeouts.close;
+        let is_lost = matches!(
+            end.reason,
+            CloseReason::PeerGone | CloseReason::WriteTimeout
+        );
+        let is_due_pending = !is_lost
+            && !matches!(
+                end.reason,
+                CloseReason::PeerClosed | CloseReason::SlowConsumer
+            );
+        let goodbye = async {
+            if is_due_pending {
+                // What came before the end; what comes from now on is discarded with the rooms.
+                while self.rooms.outbox.gather().is_err() {}
+                self.write_all().await?;
+            }
+            self.rooms.leave_all();
+            if end.reason != CloseReason::PeerClosed {
+                let code = D::close_code(end.reason);
+                self.socket
+                    .put_close(code, end.frame_text(), self.rooms.outbox.replies());
+            }
+            if is_lost {
+                // One try, without waiting: the socket takes nothing, or nobody is there.
+                let _ = self.rooms.outbox.gather();
+                return self.socket.write(&mut self.rooms.outbox).map(|_| ());
+            }
+            let _ = self.rooms.outbox.gather();
+            self.write_all().await?;
+            self.socket.shut_down().await?;
+            // A socket that is closed with unread input is reset, and a reset may overtake the close
+            // frame: so the rest is read until the peer hangs up.
+            self.read_out().await;
+            Ok::<(), io::Error>(())
+        };
+        if let Ok(Err(error)) = timeout(deadline, goodbye).await {
+            debug!(%error, "peer went away during goodbye");
+        }
+        self.rooms.leave_all();
+    }
+
+    /// Writes what is in hand, and waits for the socket to take it.
+    async fn write_all(&mut self) -> io::Result<()> {
+        while self.rooms.outbox.has_in_hand() {
+            match self.socket.write(&mut self.rooms.outbox) {
+                Ok(written) => self.node.counters().sent_bytes.add(written as u64),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    poll_fn(|cx| self.socket.poll_writable(cx)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads and forgets until the peer has nothing more to say.
+    async fn read_out(&mut self) {
+        loop {
+            poll_fn(|cx| self.socket.poll_readable(cx)).await;
+            if self.socket.discard() {
+                return;
+            }
+        }
+    }
+}

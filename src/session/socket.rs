@@ -1,0 +1,226 @@
+//! One upgraded socket: bytes to messages by tungstenite, and the only writer to the stream.
+//!
+//! tungstenite sees no socket. It reads from what one read of ours brought and writes its control
+//! frames into a buffer of ours, through an adapter in memory; so nothing is read on a wake-up that
+//! only has to write, and the same code will do over TLS.
+
+use std::{
+    cell::RefCell,
+    io::{self, IoSlice, Read, Write},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tungstenite::{
+    Error, Message, Utf8Bytes,
+    error::{CapacityError, ProtocolError},
+    protocol::{CloseFrame, Role, WebSocketConfig, WebSocketContext, frame::coding::CloseCode},
+};
+
+use crate::{
+    close::{Close, CloseReason},
+    outbox::{Outbox, SLICES_MAX},
+};
+
+/// tungstenite's own buffer, which every connection keeps, in bytes. 4 KiB would cost ten thousand
+/// idle connections 35 MiB more and save a message of that length seven copies of a pointer.
+const PROTOCOL_BUFFER_BYTES: usize = 512;
+
+/// What one read takes at the most, in bytes. One buffer for each thread, not for each connection.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    static READ_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES_MAX].into());
+}
+
+/// What a peer sent.
+#[derive(Debug)]
+pub(super) enum Inbound {
+    /// A text message.
+    Text(Utf8Bytes),
+    /// A binary message.
+    Binary(Bytes),
+}
+
+/// What one read brought.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// Messages, in their order.
+    pub(super) messages: Vec<Inbound>,
+    /// Control frames that answer the peer's: to be written after the answers to the messages.
+    pub(super) control: Vec<u8>,
+    /// Whether a frame was complete, of any kind.
+    pub(super) is_alive: bool,
+    /// Why there will be no further one.
+    pub(super) end: Option<Close>,
+}
+
+/// One upgraded socket.
+#[derive(Debug)]
+pub(super) struct Socket {
+    stream: TcpStream,
+    protocol: WebSocketContext,
+}
+
+impl Socket {
+    /// Takes over `stream` after the 101. Messages over `message_bytes_max` end it.
+    pub(super) fn new(stream: TcpStream, message_bytes_max: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(PROTOCOL_BUFFER_BYTES)
+            // Control frames reach our buffer at once; they are all that is written through it.
+            .write_buffer_size(0)
+            .max_message_size(Some(message_bytes_max))
+            .max_frame_size(Some(message_bytes_max));
+        Self {
+            stream,
+            protocol: WebSocketContext::new(Role::Server, Some(config)),
+        }
+    }
+
+    /// Ready when a read may bring something.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // An error is ready too: the read will meet it.
+        self.stream.poll_read_ready(cx).map(|_| ())
+    }
+
+    /// Ready when a write may take something.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.stream.poll_write_ready(cx).map(|_| ())
+    }
+
+    /// Reads once, and returns what that completed and how many bytes it was.
+    pub(super) fn read(&mut self) -> (Turn, usize) {
+        READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
+            Ok(0) => (
+                Turn {
+                    end: Some(CloseReason::PeerGone.into()),
+                    ..Turn::default()
+                },
+                0,
+            ),
+            Ok(bytes) => (self.receive(&buffer[..bytes]), bytes),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Turn::default(), 0),
+            Err(error) => {
+                let end = Close::new(CloseReason::PeerGone, error.to_string());
+                (
+                    Turn {
+                        end: Some(end),
+                        ..Turn::default()
+                    },
+                    0,
+                )
+            }
+        })
+    }
+
+    /// Takes `input` as if it had just been read.
+    pub(super) fn receive(&mut self, input: &[u8]) -> Turn {
+        let mut turn = Turn::default();
+        let mut peer_close = None;
+        let mut pipe = Pipe {
+            input,
+            output: &mut turn.control,
+        };
+        turn.end = loop {
+            match self.protocol.read(&mut pipe) {
+                Ok(Message::Text(text)) => turn.messages.push(Inbound::Text(text)),
+                Ok(Message::Binary(bytes)) => turn.messages.push(Inbound::Binary(bytes)),
+                Ok(Message::Close(frame)) => peer_close = frame,
+                Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
+                Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break None,
+                Err(error) => break Some(end_by(error, peer_close)),
+            }
+            turn.is_alive = true;
+        };
+        turn
+    }
+
+    /// Writes a part of what `outbox` has in hand, and returns how many bytes it was.
+    pub(super) fn write(&self, outbox: &mut Outbox) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let written = match outbox.slices(&mut slices) {
+            // A plain send is cheaper than a vectored one, and by far the most common.
+            1 => self.stream.try_write(&slices[0]),
+            count => self.stream.try_write_vectored(&slices[..count]),
+        }?;
+        outbox.advance(written);
+        Ok(written)
+    }
+
+    /// Appends our close frame to `out`, unless the closing handshake has begun already.
+    pub(super) fn put_close(&mut self, code: u16, text: String, out: &mut Vec<u8>) {
+        let frame = CloseFrame {
+            code: CloseCode::from(code),
+            reason: text.into(),
+        };
+        // `out` takes everything, and a context that is closed already writes nothing.
+        let _ = self.protocol.close(
+            &mut Pipe {
+                input: &[],
+                output: out,
+            },
+            Some(frame),
+        );
+    }
+
+    /// Reads once and forgets it; tells whether nothing will follow.
+    pub(super) fn discard(&self) -> bool {
+        READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
+            Ok(bytes) => bytes == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        })
+    }
+
+    /// Tells the peer that nothing will follow.
+    pub(super) async fn shut_down(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+}
+
+/// The end that `error` is, after a close frame of the peer's if there was one.
+fn end_by(error: Error, peer_close: Option<CloseFrame>) -> Close {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => match peer_close {
+            Some(frame) => Close::new(CloseReason::PeerClosed, u16::from(frame.code).to_string()),
+            None => CloseReason::PeerClosed.into(),
+        },
+        Error::Capacity(CapacityError::MessageTooLong { size, max_size }) => {
+            let detail = format!("message of {size} bytes exceeds {max_size}");
+            Close::new(CloseReason::TooBig, detail)
+        }
+        Error::Utf8(detail) => Close::new(CloseReason::NotUtf8, detail),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            CloseReason::PeerGone.into()
+        }
+        Error::Protocol(error) => Close::new(CloseReason::Malformed, error.to_string()),
+        other => Close::new(CloseReason::Internal, other.to_string()),
+    }
+}
+
+/// What tungstenite takes for a stream.
+struct Pipe<'a> {
+    input: &'a [u8],
+    output: &'a mut Vec<u8>,
+}
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() {
+            // Not 0, which would mean that the peer is gone.
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.input.read(buffer)
+    }
+}
+
+impl Write for Pipe<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
