@@ -1,0 +1,81 @@
+//! The command line: one file a subcommand. Knows the library; the library does not know it.
+
+mod config;
+mod log;
+mod serve;
+mod settings;
+
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+use self::settings::Settings;
+
+/// Exit code of a server that failed.
+const EXIT_FAILED: u8 = 1;
+
+/// Exit code for a command line or a configuration that one can't start with; clap uses the same.
+const EXIT_MISUSED: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  slabcast                                         chat on http://127.0.0.1:8080/, this machine only
+  slabcast --listen 0.0.0.0:8080 --anonymous       let the whole network in
+  slabcast --config slabcast.toml                  read a file first
+  slabcast --set limits.message_bytes=1MiB         set any key of the file
+  SLABCAST_LIMITS_MESSAGE_BYTES=1MiB slabcast      the same from the environment
+  slabcast config default > slabcast.toml          start a file of your own
+
+The command line wins over the environment, that over the file, and that over the default.
+A key's environment variable is SLABCAST_ and the key in capitals, with _ for every dot.";
+
+/// A broadcast server: chat and live notifications from one binary.
+///
+/// Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "slabcast", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (the default).
+    #[command(after_help = EXAMPLES)]
+    Serve(Box<Settings>),
+    /// Show or check the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+impl Cli {
+    /// Does what the command line says, and returns the process's exit code.
+    pub(crate) fn run(self) -> ExitCode {
+        match self.command {
+            None => serve::run(self.settings),
+            Some(Command::Serve(settings)) => serve::run(*settings),
+            Some(Command::Config(command)) => config::run(command),
+        }
+    }
+}
+
+/// Prints `text` to standard output and flushes it.
+fn say(text: impl fmt::Display) {
+    let mut stdout = io::stdout().lock();
+    // Whoever closed our standard output does not want to read it, which is no reason to end.
+    let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Prints an error to standard error and gives `code` back as the exit code.
+fn fail(error: impl fmt::Display, code: u8) -> ExitCode {
+    // With standard error closed, the exit code still says that something failed.
+    let _ = writeln!(io::stderr().lock(), "slabcast: {error}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,91 @@
+//! Answers, and refusals that say what was wrong and what to do.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Response, StatusCode,
+    header::{self, HeaderName, HeaderValue},
+};
+use serde::Serialize;
+
+use super::Answer;
+
+/// Why a request is not answered with what it asked for.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    message: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// A known path, and a method that it doesn't have.
+    pub(super) fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
+        let allowed = allowed
+            .iter()
+            .map(Method::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let message = format!("{method} is not possible here, only {allowed}");
+        let value = HeaderValue::from_str(&allowed).expect("methods are plain ASCII");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, message).with(header::ALLOW, value)
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn into_answer(self) -> Answer {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: Error<'a>,
+        }
+        #[derive(Serialize)]
+        struct Error<'a> {
+            code: u16,
+            message: &'a str,
+        }
+        let error = Error {
+            code: self.status.as_u16(),
+            message: &self.message,
+        };
+        let mut answer = json(&Body { error });
+        *answer.status_mut() = self.status;
+        answer.headers_mut().extend(self.headers);
+        answer
+    }
+}
+
+/// A JSON answer, which no cache keeps.
+pub(super) fn json(body: &impl Serialize) -> Answer {
+    let body = serde_json::to_vec(body).expect("our answers have string keys and go to memory");
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    let headers = answer.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

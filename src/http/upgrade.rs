@@ -1,0 +1,208 @@
+//! From a request to a session: the checks, the 101, and the hand-over of the socket.
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Request, StatusCode, Version,
+    body::{Body, Incoming},
+    header::{self, HeaderMap, HeaderName, HeaderValue},
+    upgrade::Upgraded as HyperUpgraded,
+};
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use tokio::net::TcpStream;
+use tracing::debug;
+use tungstenite::{Error, error::ProtocolError, handshake::server::create_response_with_body};
+
+use super::{
+    Answer, Connection, Http,
+    answer::Refusal,
+    gate::{Host, only},
+};
+use crate::{
+    fanout::Fanout,
+    id::{RoomName, UserId},
+    protocol::plain::Since,
+    session::{self, Upgraded, WayIn},
+};
+
+/// The subprotocol that a Centrifugo client may offer for JSON.
+const CENTRIFUGE_JSON: &str = "centrifuge-json";
+
+impl<F: Fanout> Http<F> {
+    pub(super) fn upgrade_centrifugo(
+        &self,
+        connection: &Connection,
+        request: &mut Request<Incoming>,
+        host: &Host,
+    ) -> Result<Answer, Refusal> {
+        let query = Query::of(request);
+        let has_native_pings = query
+            .value("cf_ws_frame_ping_pong")
+            .is_some_and(|on| on == "true");
+        let offers_json = offered_protocols(request.headers()).any(|name| name == CENTRIFUGE_JSON);
+        let way = WayIn::Centrifugo { has_native_pings };
+        let mut answer = self.upgrade(connection, request, host, &query, way)?;
+        if offers_json {
+            let selected = HeaderValue::from_static(CENTRIFUGE_JSON);
+            answer
+                .headers_mut()
+                .insert(header::SEC_WEBSOCKET_PROTOCOL, selected);
+        }
+        Ok(answer)
+    }
+
+    pub(super) fn upgrade_plain(
+        &self,
+        connection: &Connection,
+        request: &mut Request<Incoming>,
+        host: &Host,
+        room: &str,
+    ) -> Result<Answer, Refusal> {
+        let query = Query::of(request);
+        let room = percent_decode_str(room)
+            .decode_utf8()
+            .map_err(|_| Refusal::bad_request("the room name is not UTF-8"))?;
+        let room =
+            RoomName::parse(&room).map_err(|error| Refusal::bad_request(error.to_string()))?;
+        let since = match query.value("since") {
+            None => Since::Now,
+            Some(text) => Since::parse(&text).ok_or_else(|| {
+                let forms = "now, start, an offset, or an epoch and an offset as epoch:offset";
+                Refusal::bad_request(format!("since is {text:?}, must be {forms}"))
+            })?,
+        };
+        if !room.admits(&query.user()?) {
+            let message = format!("room {room} belongs to the users named behind its #");
+            return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+        }
+        self.upgrade(
+            connection,
+            request,
+            host,
+            &query,
+            WayIn::Plain { room, since },
+        )
+    }
+
+    fn upgrade(
+        &self,
+        connection: &Connection,
+        request: &mut Request<Incoming>,
+        host: &Host,
+        query: &Query,
+        way: WayIn,
+    ) -> Result<Answer, Refusal> {
+        self.gate.check_origin(request.headers(), host)?;
+        let answer = shake_hands(request)?;
+        let user = query.user()?;
+        if self.draining.is_cancelled() {
+            let retry = HeaderValue::from_static("2");
+            return Err(
+                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is going down")
+                    .with(header::RETRY_AFTER, retry),
+            );
+        }
+        let node = self.node.clone();
+        let Connection { peer, permit } = connection.clone();
+        let upgrade = hyper::upgrade::on(request);
+        self.sessions.spawn(async move {
+            match upgrade.await.map(downcast) {
+                Ok(Some((stream, glued))) => {
+                    session::serve(
+                        node,
+                        Upgraded {
+                            stream,
+                            glued,
+                            peer,
+                            user,
+                            way,
+                        },
+                    )
+                    .await;
+                }
+                Ok(None) => debug!(%peer, "upgraded something that is not a TCP stream"),
+                Err(error) => debug!(%peer, %error, "peer went away during the upgrade"),
+            }
+            drop::<Arc<_>>(permit);
+        });
+        Ok(answer)
+    }
+}
+
+/// The stream under an upgraded connection, and what was read from it behind the request.
+fn downcast(upgraded: HyperUpgraded) -> Option<(TcpStream, Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+/// The 101 for a request that is an opening handshake in every point (RFC 6455, 4.2.1).
+fn shake_hands(request: &Request<Incoming>) -> Result<Answer, Refusal> {
+    let headers = request.headers();
+    let key = header::SEC_WEBSOCKET_KEY;
+    for name in [header::UPGRADE, key, header::SEC_WEBSOCKET_VERSION] {
+        only(headers, &name)?;
+    }
+    // What follows the head must be frames. With a body, a proxy and we could disagree on where the
+    // one ends and the other begins.
+    if headers.contains_key(header::TRANSFER_ENCODING) || !request.body().is_end_stream() {
+        return Err(Refusal::bad_request("an upgrade must not have a body"));
+    }
+    if !headers.contains_key(header::UPGRADE) {
+        return Err(upgrade_required(
+            "this is a WebSocket endpoint, connect with ws:// or wss://",
+        ));
+    }
+    if request.version() != Version::HTTP_11 {
+        return Err(Refusal::bad_request("an upgrade needs HTTP/1.1"));
+    }
+    create_response_with_body(request, Full::default).map_err(|error| match error {
+        Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+            upgrade_required("the WebSocket version must be 13").with(
+                header::SEC_WEBSOCKET_VERSION,
+                HeaderValue::from_static("13"),
+            )
+        }
+        error => Refusal::bad_request(format!("not an opening handshake: {error}")),
+    })
+}
+
+fn upgrade_required(message: &str) -> Refusal {
+    const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
+    Refusal::new(StatusCode::UPGRADE_REQUIRED, message)
+        .with(header::UPGRADE, WEBSOCKET)
+        .with(
+            HeaderName::from_static("connection"),
+            HeaderValue::from_static("Upgrade"),
+        )
+}
+
+fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    lists
+        .filter_map(|list| list.to_str().ok())
+        .flat_map(|list| list.split(','))
+        .map(str::trim)
+}
+
+/// The part of a request's target behind the `?`.
+struct Query(String);
+
+impl Query {
+    fn of(request: &Request<Incoming>) -> Self {
+        Self(request.uri().query().unwrap_or_default().to_owned())
+    }
+
+    fn value(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut pairs = form_urlencoded::parse(self.0.as_bytes());
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// Whose connection it is, as it says itself: the server lets everybody in.
+    fn user(&self) -> Result<UserId, Refusal> {
+        let uid = self.value("uid").unwrap_or_default();
+        UserId::parse(&uid).map_err(|error| Refusal::bad_request(format!("uid: {error}")))
+    }
+}

@@ -1,0 +1,11 @@
+//! The `slabcast` program: parses the command line and does what it says.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}

@@ -1,0 +1,114 @@
+//! Accepting: one loop that nothing ends but its being dropped.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    time::{Instant, sleep},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use super::connection;
+use crate::{
+    fanout::Fanout,
+    http::{Connection, Http},
+    node::Node,
+};
+
+/// How long accepting rests when there are no descriptors or no memory. The connection stays in the
+/// backlog, so without a rest the loop would spin on it; a hundred times as long, and those who wait
+/// would give up.
+const REST: Duration = Duration::from_millis(50);
+
+/// A failing accept is logged this often at the most.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Connections that are being told that the node is full, at the same time. Others beyond it are
+/// closed without a word. Their descriptors come out of the reserve.
+const TURNED_AWAY_MAX: usize = 32;
+
+/// The accept loop.
+#[derive(Debug)]
+pub(super) struct Acceptor<F: Fanout> {
+    pub(super) listener: TcpListener,
+    pub(super) node: Arc<Node<F>>,
+    pub(super) http: Arc<Http<F>>,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) connections: TaskTracker,
+    pub(super) draining: CancellationToken,
+}
+
+impl<F: Fanout> Acceptor<F> {
+    pub(super) async fn run(self) {
+        let turning_away = Arc::new(Semaphore::new(TURNED_AWAY_MAX));
+        let mut last_logged: Option<Instant> = None;
+        loop {
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.node.counters().accept_errors.add(1);
+                    if last_logged.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                        last_logged = Some(Instant::now());
+                        warn!(%error, "can't accept a connection");
+                    }
+                    // A peer that was gone before we came is no reason to rest.
+                    if !is_of_the_peer(&error) {
+                        sleep(REST).await;
+                    }
+                    continue;
+                }
+            };
+            match self.permits.clone().try_acquire_owned() {
+                Ok(permit) => self.serve(stream, peer, permit),
+                Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
+                    self.turn_away(stream, &turning_away);
+                }
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: std::net::SocketAddr, permit: OwnedSemaphorePermit) {
+        self.node.counters().accepted.add(1);
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%peer, %error, "can't turn off Nagle's algorithm");
+        }
+        let connection = Connection {
+            peer,
+            permit: Arc::new(permit),
+        };
+        let timeouts = &self.node.config().timeouts;
+        let head = connection::HeadLimits {
+            timeout: timeouts.request_head,
+            bytes: self.node.config().limits.head_bytes,
+        };
+        let serving = connection::serve(
+            stream,
+            connection,
+            self.http.clone(),
+            head,
+            self.draining.clone(),
+        );
+        self.connections.spawn(serving);
+    }
+
+    fn turn_away(&self, stream: TcpStream, turning_away: &Arc<Semaphore>) {
+        self.node.counters().turned_away.add(1);
+        if let Ok(place) = turning_away.clone().try_acquire_owned() {
+            self.connections.spawn(async move {
+                connection::turn_away(stream).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+fn is_of_the_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}

@@ -1,0 +1,99 @@
+//! One accepted connection, for as long as it speaks HTTP.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::{
+    fanout::Fanout,
+    http::{Connection, Http},
+};
+
+/// How long a connection that is turned away may take to read why.
+const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
+
+const NODE_FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-type: application/json\r\ncontent-length: 82\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
+    {\"error\":{\"code\":503,\"message\":\"the server is full, try again in a few seconds\"}}\n";
+
+/// What a request's head may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct HeadLimits {
+    pub(super) timeout: Duration,
+    pub(super) bytes: usize,
+}
+
+/// Answers the connection's requests until it ends, is upgraded, or the server drains.
+pub(super) async fn serve<F: Fanout>(
+    stream: TcpStream,
+    connection: Connection,
+    http: Arc<Http<F>>,
+    head: HeadLimits,
+    draining: CancellationToken,
+) {
+    let peer = connection.peer;
+    let service = service_fn(move |request| {
+        let (http, connection) = (http.clone(), connection.clone());
+        async move { Ok::<_, Infallible>(http.answer(&connection, request).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        // Without it, hyper's timeouts are silently off.
+        .timer(TokioTimer::new())
+        // Between requests too: an idle connection goes as well.
+        .header_read_timeout(head.timeout)
+        .max_buf_size(head.bytes);
+    let serving = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = draining.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
+        debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// Tells a connection for which there is no place to come back later.
+pub(super) async fn turn_away(mut stream: TcpStream) {
+    let telling = async {
+        stream.write_all(NODE_FULL).await?;
+        stream.shutdown().await?;
+        // Closed with its request unread, the answer might be lost in a reset.
+        let mut ignored = [0; 512];
+        while stream.read(&mut ignored).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
+    if let Ok(Err(error)) = timeout(TURN_AWAY_TIMEOUT, telling).await {
+        debug!(%error, "connection turned away went away by itself");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_a_full_node_says_its_own_length() {
+        let text = str::from_utf8(NODE_FULL).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(
+            head.contains(&format!("content-length: {}\r\n", body.len())),
+            "{}",
+            body.len()
+        );
+    }
+}

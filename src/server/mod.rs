@@ -1,0 +1,170 @@
+//! The server: listening, accepting, and going down in good order. Knows sockets, not rooms.
+
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    time::{Instant, sleep, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{info, warn};
+
+use crate::{
+    close::CloseReason,
+    config::{Config, ConfigError},
+    fanout::Fanout,
+    http::Http,
+    node::Node,
+};
+
+mod accept;
+mod connection;
+mod descriptors;
+
+use accept::Acceptor;
+
+/// A drain closes at least this many connections a second, so that a small one is quick. Each of them
+/// comes back within moments, to this server's successor.
+const CLOSES_PER_SECOND: u32 = 1000;
+
+/// How often a drain looks for sessions that began while it was beginning.
+const DRAIN_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A server that listens.
+#[derive(Debug)]
+pub struct Server<F: Fanout> {
+    node: Arc<Node<F>>,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+}
+
+/// Why a server can't run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The configuration makes no sense.
+    Config(ConfigError),
+    /// It can't listen there.
+    Bind {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Bind { addr, source } => {
+                write!(
+                    f,
+                    "can't listen on {addr}: {source} (set another one with --listen)"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => error.source(),
+            Self::Bind { source, .. } => Some(source),
+        }
+    }
+}
+
+impl<F: Fanout> Server<F> {
+    /// Checks `config` and begins to listen. Connections wait until [`run`](Self::run).
+    ///
+    /// # Errors
+    /// [`ServeError`], when the configuration makes no sense or the address can't be had.
+    pub async fn bind(config: Config) -> Result<Self, ServeError> {
+        let config = config.validate().map_err(ServeError::Config)?;
+        let addr = config.listen;
+        let bind_error = |source| ServeError::Bind { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(bind_error)?;
+        let local_addr = listener.local_addr().map_err(bind_error)?;
+        Ok(Self {
+            node: Node::new(config),
+            listener,
+            local_addr,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What it serves.
+    #[must_use]
+    pub fn node(&self) -> &Arc<Node<F>> {
+        &self.node
+    }
+
+    /// Serves until `shutdown` is ready, then drains: accepts nobody, closes sessions over the drain
+    /// window, and returns when all are gone or the drain deadline has passed.
+    ///
+    /// # Errors
+    /// None at present: what fails for one connection ends that one.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self { node, listener, .. } = self;
+        let draining = CancellationToken::new();
+        let connections = TaskTracker::new();
+        let http = Http::new(node.clone(), connections.clone(), draining.clone());
+        let connections_max = descriptors::connections_max(node.config().limits.connections);
+        info!(connections_max, "serving");
+        let acceptor = Acceptor {
+            listener,
+            node: node.clone(),
+            http: Arc::new(http),
+            permits: Arc::new(Semaphore::new(connections_max)),
+            connections: connections.clone(),
+            draining: draining.clone(),
+        };
+        tokio::select! {
+            () = acceptor.run() => {}
+            () = node.keep_house() => {}
+            () = shutdown => {}
+        }
+        // The listener went with the acceptor: from here on, nobody is accepted.
+        drain(&node, &connections, &draining).await;
+        Ok(())
+    }
+}
+
+async fn drain<F: Fanout>(
+    node: &Arc<Node<F>>,
+    connections: &TaskTracker,
+    draining: &CancellationToken,
+) {
+    let timeouts = &node.config().timeouts;
+    let deadline = Instant::now() + timeouts.drain_deadline;
+    let sessions = node.sessions();
+    info!(sessions, "draining");
+    draining.cancel();
+    connections.close();
+    let least =
+        Duration::from_secs(1) * u32::try_from(sessions).unwrap_or(u32::MAX) / CLOSES_PER_SECOND;
+    let mut window = timeouts.drain_window.min(least);
+    let all_gone = async {
+        // A session may have begun between the first look and the end of upgrades: look again.
+        loop {
+            node.close_all(CloseReason::Drain.into(), window).await;
+            window = Duration::ZERO;
+            tokio::select! {
+                () = connections.wait() => return,
+                () = sleep(DRAIN_LOOK_INTERVAL) => {}
+            }
+        }
+    };
+    match timeout_at(deadline, all_gone).await {
+        Ok(()) => info!("drained"),
+        Err(_) => warn!(left = connections.len(), "gave up draining at the deadline"),
+    }
+}
