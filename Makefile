@@ -1,0 +1,58 @@
+# What there is to do here, each by one word. `make` alone lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+CARGO ?= cargo
+# Elsewhere than on a developer's machine nothing may change Cargo.lock behind our backs.
+LOCKED := $(if $(CI),--locked)
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# What the client suites start. Whoever names a binary does not want another one built.
+BUILD := $(if $(filter undefined,$(origin SLABCAST_BIN)),build)
+export SLABCAST_BIN ?= $(TARGET)/release/slabcast
+# One line for each part that was left out, for the end of `make test`.
+export SLABCAST_SKIPPED := $(TARGET)/skipped
+
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser deny run
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## everything: lint, Rust tests, documentation, release build, client suites
+	@mkdir -p $(TARGET) && rm -f $(SLABCAST_SKIPPED)
+	@$(MAKE) lint test-rust doc build test-clients
+	@if [[ -s $(SLABCAST_SKIPPED) ]]; then echo 'Passed, but not everything was run:'; sort -u $(SLABCAST_SKIPPED); else echo 'Everything was run, and passed.'; fi
+
+lint: ## formatting and clippy, warnings are errors
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+
+test-rust: ## the tests in Rust
+	$(CARGO) test $(LOCKED)
+
+doc: ## the API documentation, a broken link is an error
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --no-deps
+
+build: ## the release binary
+	$(CARGO) build $(LOCKED) --release
+
+test-clients: test-node test-python test-browser ## other people's clients against the release binary
+
+test-node: $(BUILD) ## npm `centrifuge` and `ws`
+	tests/clients/run.sh node
+
+test-python: $(BUILD) ## PyPI `centrifuge-python` and `websockets`
+	tests/clients/run.sh python
+
+test-browser: $(BUILD) ## the page in Chromium
+	tests/clients/run.sh browser
+
+deny: ## licences, sources and duplicates of the dependencies
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check licenses bans sources; \
+	else echo 'SKIPPED: deny: cargo-deny is not installed (cargo install cargo-deny)'; fi
+
+run: ## the server, as `cargo run -- serve`
+	$(CARGO) run --release -- serve

@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# Runs one of the client suites against $SLABCAST_BIN: run.sh node | python | browser
+#
+# Installs what it needs into this folder, and with apt-get what belongs to the system. What is
+# missing all the same is a failure where CI is set; elsewhere it is said, and noted in the file
+# $SLABCAST_SKIPPED. Arguments after the suite's name go to the test runner.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+readonly NODE_OLDEST=20
+readonly PYTHON_OLDEST=3.11
+readonly suite=${1:-}
+shift || true
+
+omit() {
+  if [[ -n ${CI:-} ]]; then
+    echo "FAILED: $suite clients: $1" >&2
+    exit 1
+  fi
+  echo "SKIPPED: $suite clients: $1"
+  if [[ -n ${SLABCAST_SKIPPED:-} ]]; then echo "SKIPPED: $suite clients: $1" >>"$SLABCAST_SKIPPED"; fi
+  exit 0
+}
+
+has() {
+  command -v "$1" >/dev/null 2>&1
+}
+
+# Says on stderr what went wrong; whether that is bad, the caller knows.
+apt_install() {
+  local -a root=()
+  if [[ $(id -u) -ne 0 ]]; then
+    { has sudo && sudo -n true 2>/dev/null; } || return 1
+    root=(sudo -n)
+  fi
+  has apt-get || return 1
+  echo "Installing $* with apt-get"
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install "$@" >/dev/null
+}
+
+need_binary() {
+  if [[ ! -x ${SLABCAST_BIN:=../../target/release/slabcast} ]]; then
+    echo "There is no server at $SLABCAST_BIN: make build, or set SLABCAST_BIN." >&2
+    exit 1
+  fi
+  SLABCAST_BIN=$(realpath "$SLABCAST_BIN")
+  export SLABCAST_BIN
+}
+
+need_node_modules() {
+  { has node && has npm; } || omit "Node $NODE_OLDEST or newer and npm are not installed"
+  local version
+  version=$(node -p 'process.versions.node')
+  ((${version%%.*} >= NODE_OLDEST)) || omit "Node $version is older than $NODE_OLDEST"
+  # The copy of the lock file says what is installed; a time stamp would not survive a checkout.
+  if ! cmp -s package-lock.json node_modules/.installed; then
+    npm ci --silent || omit "npm ci failed"
+    cp package-lock.json node_modules/.installed
+  fi
+}
+
+need_venv() {
+  local python=${PYTHON:-python3}
+  has "$python" || omit "Python $PYTHON_OLDEST or newer is not installed"
+  "$python" -c "import sys; sys.exit(sys.version_info < (${PYTHON_OLDEST/./, }))" || omit "$("$python" -V) is older than $PYTHON_OLDEST"
+  if ! cmp -s requirements.txt .venv/.installed; then
+    # Debian keeps what `venv` needs in a package of its own.
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv || omit "python3-venv is missing and can't be installed: apt-get install python3-venv"
+    rm -rf .venv
+    "$python" -m venv .venv || omit "python -m venv failed"
+    .venv/bin/pip install --quiet --disable-pip-version-check -r requirements.txt || omit "pip install failed"
+    cp requirements.txt .venv/.installed
+  fi
+}
+
+find_chromium() {
+  local name
+  for name in "${CHROMIUM:-chromium}" chromium-browser google-chrome; do
+    if has "$name"; then
+      CHROMIUM=$(command -v "$name")
+      export CHROMIUM
+      return
+    fi
+  done
+  return 1
+}
+
+need_chromium() {
+  find_chromium && return
+  apt_install chromium || omit "Chromium is missing and can't be installed: apt-get install chromium, or set CHROMIUM"
+  find_chromium || omit "Chromium is not on the PATH after its installation"
+}
+
+case $suite in
+  node)
+    need_binary
+    need_node_modules
+    exec node --test --test-reporter=spec "$@" node/*.test.mjs
+    ;;
+  python)
+    need_binary
+    need_venv
+    exec .venv/bin/python -B -m unittest discover --start-directory python "$@"
+    ;;
+  browser)
+    need_binary
+    need_node_modules
+    need_chromium
+    exec node --test --test-reporter=spec "$@" browser/*.test.mjs
+    ;;
+  *)
+    echo "usage: $0 node | python | browser" >&2
+    exit 2
+    ;;
+esac
