@@ -292,7 +292,9 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             );
         let goodbye = async {
             if is_due_pending {
-                // What came before the end; what comes from now on is discarded with the rooms.
+                // What came before the end, in hand or not; what comes from now on is discarded with
+                // the rooms.
+                self.write_all().await?;
                 while self.rooms.outbox.gather().is_err() {}
                 self.write_all().await?;
             }
@@ -307,6 +309,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 let _ = self.rooms.outbox.gather();
                 return self.socket.write(&mut self.rooms.outbox).map(|_| ());
             }
+            // The rest of a frame that was begun, and then the close frame behind it.
+            self.write_all().await?;
             let _ = self.rooms.outbox.gather();
             self.write_all().await?;
             self.socket.shut_down().await?;
