@@ -1,5 +1,10 @@
 //! `/ws/{room}`: plain broadcast over real sockets.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails may say so by panicking"
+)]
+
 mod support;
 
 use futures_util::StreamExt as _;

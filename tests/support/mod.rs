@@ -282,3 +282,222 @@ pub async fn upgraded(server: &TestServer, path: &str) -> TcpStream {
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     stream
 }
+
+/// An HTTP answer, taken apart.
+#[derive(Debug)]
+pub struct Response {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Response {
+    /// Reads one answer, and not a byte of the next.
+    pub async fn read(stream: &mut TcpStream) -> Self {
+        let head = read_head(stream).await;
+        let status = head.get(9..12).and_then(|digits| digits.parse().ok());
+        let mut response = Self {
+            status: status.unwrap_or_else(|| panic!("not a response: {head:?}")),
+            head,
+            body: String::new(),
+        };
+        if let Some(length) = response.header("content-length") {
+            let mut body = vec![0; length.parse().unwrap()];
+            soon("the body", stream.read_exact(&mut body))
+                .await
+                .unwrap();
+            response.body = String::from_utf8(body).unwrap();
+        }
+        response
+    }
+
+    /// The only header of that name, if there is one.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.head.lines().filter_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        });
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} twice in {}", self.head);
+        value
+    }
+
+    /// What a refusal says, which must be JSON and repeat its own status.
+    pub fn error_message(&self) -> String {
+        let content_type = self.header("content-type");
+        assert_eq!(content_type, Some("application/json"), "{self:?}");
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        assert_eq!(body["error"]["code"], self.status, "{self:?}");
+        let message = body["error"]["message"].as_str().unwrap_or_default();
+        assert!(!message.is_empty(), "{self:?}");
+        message.to_owned()
+    }
+}
+
+/// A frame that the server sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFrame {
+    pub opcode: u8,
+    pub payload: Vec<u8>,
+}
+
+impl ServerFrame {
+    /// Takes one frame off the front of `bytes`; `None` when it is not there whole. A server may
+    /// neither mask nor set reserved bits, and ours has no reason to fragment.
+    pub fn take(bytes: &mut &[u8]) -> Option<Self> {
+        let (&[first, second], mut rest) = bytes.split_first_chunk()?;
+        assert_eq!(first & 0xf0, 0x80, "final, and no reserved bit: {first:#x}");
+        let length = match second {
+            126 => {
+                let (length, behind) = rest.split_first_chunk()?;
+                rest = behind;
+                u16::from_be_bytes(*length).into()
+            }
+            127 => {
+                let (length, behind) = rest.split_first_chunk()?;
+                rest = behind;
+                u64::from_be_bytes(*length) as usize
+            }
+            length => {
+                assert!(length < 126, "a server's frame is not masked");
+                length.into()
+            }
+        };
+        let (payload, behind) = rest.split_at_checked(length)?;
+        *bytes = behind;
+        Some(Self {
+            opcode: first & 0x0f,
+            payload: payload.to_vec(),
+        })
+    }
+
+    /// Reads the next frame.
+    pub async fn read(stream: &mut TcpStream) -> Self {
+        let mut bytes = Vec::new();
+        loop {
+            if let Some(frame) = Self::take(&mut &bytes[..]) {
+                return frame;
+            }
+            match soon("a frame", stream.read_u8()).await {
+                Ok(byte) => bytes.push(byte),
+                Err(error) => panic!("instead of a frame, after {bytes:?}: {error}"),
+            }
+        }
+    }
+
+    pub fn text(&self) -> &str {
+        assert_eq!(self.opcode, 1, "instead of a text: {self:?}");
+        str::from_utf8(&self.payload).unwrap()
+    }
+}
+
+/// What the server sent up to the end of its stream: frames, and a close frame behind which there
+/// was nothing.
+#[derive(Debug)]
+pub struct Goodbye {
+    pub before: Vec<ServerFrame>,
+    pub code: u16,
+    pub reason: String,
+}
+
+impl Goodbye {
+    pub async fn read(stream: &mut TcpStream) -> Self {
+        let bytes = read_to_end(stream).await;
+        let mut rest = &bytes[..];
+        let mut before: Vec<_> = std::iter::from_fn(|| ServerFrame::take(&mut rest)).collect();
+        assert!(rest.is_empty(), "cut off behind {before:?}: {rest:?}");
+        let close = before.pop().expect("the stream ended without a word");
+        assert_eq!(close.opcode, 8, "behind {before:?}: {close:?}");
+        assert!(
+            before.iter().all(|frame| frame.opcode != 8),
+            "nothing follows a close frame: {before:?}"
+        );
+        let (code, reason) = close.payload.split_first_chunk().expect("a code");
+        Self {
+            before,
+            code: u16::from_be_bytes(*code),
+            reason: String::from_utf8(reason.to_vec()).unwrap(),
+        }
+    }
+}
+
+/// The program itself, as a process of its own, which ends with the test.
+pub struct Program {
+    pub addr: SocketAddr,
+    pub child: tokio::process::Child,
+    _stdout: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
+}
+
+impl Program {
+    /// Starts it with these `--set` options.
+    pub async fn start(settings: &[&str]) -> Self {
+        Self::start_by(
+            tokio::process::Command::new(env!("CARGO_BIN_EXE_slabcast")),
+            settings,
+        )
+        .await
+    }
+
+    /// The same under a limit of open files, which it can't raise.
+    pub async fn start_with_descriptors(descriptors: usize, settings: &[&str]) -> Self {
+        let mut shell = tokio::process::Command::new("sh");
+        // `exec`, so that the child is the program and not the shell.
+        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_slabcast")]);
+        Self::start_by(shell, settings).await
+    }
+
+    async fn start_by(mut command: tokio::process::Command, settings: &[&str]) -> Self {
+        use tokio::io::AsyncBufReadExt as _;
+        command.args(["--listen", "127.0.0.1:0", "--log", "error"]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        let mut child = command
+            .env_clear()
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdout = tokio::io::BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = soon("the address", stdout.next_line()).await.unwrap();
+        let line = line.expect("it says where it listens");
+        let addr = line
+            .strip_prefix("slabcast listens on http://")
+            .and_then(|rest| rest.strip_suffix('/'))
+            .unwrap_or_else(|| panic!("{line}"));
+        Self {
+            addr: addr.parse().unwrap(),
+            child,
+            _stdout: stdout,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
+    /// Sends it a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = std::process::Command::new("kill")
+            .args([format!("-{name}"), self.pid().to_string()])
+            .status()
+            .unwrap();
+        assert!(status.success(), "{status}");
+    }
+
+    /// Its exit code, once it has ended.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        soon("its end", self.child.wait()).await.unwrap().code()
+    }
+
+    /// What `/status` says.
+    pub async fn status(&self) -> Value {
+        let mut stream = TcpStream::connect(self.addr).await.unwrap();
+        let request = format!("GET /status HTTP/1.1\r\nHost: {}\r\n\r\n", self.addr);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let response = Response::read(&mut stream).await;
+        serde_json::from_str(&response.body).unwrap_or_else(|_| panic!("{response:?}"))
+    }
+}

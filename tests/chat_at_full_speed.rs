@@ -1,0 +1,139 @@
+//! All-to-all chat over real sockets: every client gets every message, all in one order.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails may say so by panicking"
+)]
+
+mod support;
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    hash::{Hash as _, Hasher as _},
+};
+
+use support::{TestServer, client_frame, config, upgraded};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    task::JoinSet,
+    time::timeout,
+};
+
+const CLIENTS: u64 = 16;
+const EACH: u64 = 20_000;
+
+/// What one client has seen: how many, and a digest of which in what order.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    messages: u64,
+    digest: u64,
+}
+
+/// A message is its sender and its number, so every frame has a header of 2 bytes and 12 more.
+const PAYLOAD_BYTES: usize = 12;
+const FRAME_BYTES: usize = 2 + PAYLOAD_BYTES;
+
+async fn send(
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    sender: u64,
+) -> tokio::net::tcp::OwnedWriteHalf {
+    // A hundred frames a write, as from a client whose event loop is busy.
+    for first in (0..EACH).step_by(100) {
+        let frames: Vec<u8> = (first..first + 100)
+            .flat_map(|number| client_frame(0x82, format!("{sender:02}{number:010}").as_bytes()))
+            .collect();
+        to.write_all(&frames).await.unwrap();
+    }
+    to
+}
+
+async fn receive(mut from: tokio::net::tcp::OwnedReadHalf) -> Seen {
+    let mut digest = DefaultHasher::new();
+    let mut next = [0; CLIENTS as usize];
+    let mut messages = 0;
+    let (mut buffer, mut filled) = (vec![0; 256 * 1024], 0);
+    while messages < CLIENTS * EACH {
+        let bytes = from.read(&mut buffer[filled..]).await.unwrap();
+        assert!(bytes > 0, "closed after {messages} messages");
+        filled += bytes;
+        let whole = filled / FRAME_BYTES * FRAME_BYTES;
+        for frame in buffer[..whole].chunks_exact(FRAME_BYTES) {
+            assert_eq!(
+                frame[..2],
+                [0x82, PAYLOAD_BYTES as u8],
+                "one frame a message"
+            );
+            let payload = str::from_utf8(&frame[2..]).unwrap();
+            let sender: usize = payload[..2].parse().unwrap();
+            let number: u64 = payload[2..].parse().unwrap();
+            assert_eq!(
+                number, next[sender],
+                "no loss, no duplicate, each sender's own order"
+            );
+            next[sender] += 1;
+            payload.hash(&mut digest);
+            messages += 1;
+        }
+        buffer.copy_within(whole..filled, 0);
+        filled -= whole;
+    }
+    Seen {
+        messages,
+        digest: digest.finish(),
+    }
+}
+
+async fn everybody_talks_to_everybody(history_size: usize) {
+    let server = TestServer::start(config(|config| {
+        config.room_defaults.history_size = history_size;
+        // The clients share two cores with the server: that one of them is late is no fault of its.
+        config.room_defaults.lag_bytes = 1 << 30;
+        config.room_defaults.lag_messages = 1 << 30;
+    }))
+    .await;
+    let mut streams: Vec<TcpStream> = Vec::new();
+    for _ in 0..CLIENTS {
+        streams.push(upgraded(&server, "/ws/lobby").await);
+    }
+    server
+        .until("joining", |status| {
+            status
+                .rooms
+                .iter()
+                .any(|room| room.clients as u64 == CLIENTS)
+        })
+        .await;
+    let (mut senders, mut receivers) = (JoinSet::new(), JoinSet::new());
+    for (stream, sender) in streams.into_iter().zip(0..) {
+        let (from, to) = stream.into_split();
+        senders.spawn(send(to, sender));
+        receivers.spawn(receive(from));
+    }
+    let patience = support::PATIENCE * 10;
+    let seen = timeout(patience, receivers.join_all())
+        .await
+        .expect("everything within patience");
+    assert_eq!(seen.len() as u64, CLIENTS);
+    for one in &seen {
+        assert_eq!(one, &seen[0], "one order for everybody");
+        assert_eq!(one.messages, CLIENTS * EACH);
+    }
+    let _still_connected = senders.join_all().await;
+    let status = server
+        .until("the last count", |status| status.deliveries.pending == 0)
+        .await;
+    assert_eq!(status.published, CLIENTS * EACH);
+    assert_eq!(status.deliveries.due, CLIENTS * CLIENTS * EACH);
+    assert_eq!(status.deliveries.delivered, status.deliveries.due);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_with_history() {
+    everybody_talks_to_everybody(100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_without_history() {
+    everybody_talks_to_everybody(0).await;
+}
