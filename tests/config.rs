@@ -3,7 +3,9 @@
 
 use std::{
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tempfile::TempDir;
@@ -19,10 +21,31 @@ fn run(args: &[&str]) -> Output {
     output(&mut slabcast(args))
 }
 
+/// Runs to the end. A program that serves where it should have refused has none, so it gets a
+/// deadline; what it prints fits in a pipe, so nobody has to read meanwhile.
 fn output(command: &mut Command) -> Output {
-    command
-        .output()
-        .expect("the program was built for this test")
+    let command = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut program = command
+        .spawn()
+        .expect("the program was built for this test");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while program
+        .try_wait()
+        .expect("the program is our child")
+        .is_none()
+    {
+        if Instant::now() > deadline {
+            program.kill().expect("the program is our child");
+            break;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    program
+        .wait_with_output()
+        .expect("the program is our child")
 }
 
 /// A file of that text, which lasts as long as the directory.

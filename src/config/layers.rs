@@ -378,24 +378,34 @@ mod tests {
 
     #[test]
     fn an_inherited_invalid_value_is_blamed_on_where_it_was_set() {
-        let error = Layers::new()
+        // Without history the defaults may have no time to live; the namespace may not.
+        let layers = Layers::new()
             .set(
-                "room_defaults.lag_messages",
-                "4",
-                "--set room_defaults.lag_messages",
+                "room_defaults.history_size",
+                "0",
+                "--set room_defaults.history_size",
             )
-            .set("rooms.chat.slow", "skip", "--set rooms.chat.slow")
-            .load();
-        let error = error.unwrap_err().to_string();
+            .set(
+                "room_defaults.history_ttl",
+                "0s",
+                "--set room_defaults.history_ttl",
+            )
+            .set(
+                "rooms.chat.history_size",
+                "5",
+                "--set rooms.chat.history_size",
+            );
+        let refusal = refusal(layers);
+        let blamed = "--set room_defaults.history_ttl: rooms.chat.history_ttl of 0s";
+        assert!(refusal.starts_with(blamed), "{refusal}");
+    }
+
+    #[test]
+    fn a_namespace_that_can_not_be_is_blamed_on_whoever_named_it() {
+        let refusal = refusal(Layers::new().set("rooms..slow", "skip", "--set rooms..slow"));
         assert!(
-            error.starts_with("--set room_defaults.lag_messages: "),
-            "{error}"
-        );
-        let nameless = Layers::new().set("rooms..slow", "skip", "--set rooms..slow");
-        let nameless = refusal(nameless);
-        assert!(
-            nameless.starts_with("--set rooms..slow: the namespace \"\""),
-            "{nameless}"
+            refusal.starts_with("--set rooms..slow: the namespace \"\""),
+            "{refusal}"
         );
     }
 

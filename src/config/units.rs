@@ -62,13 +62,11 @@ impl std::error::Error for UnitError {}
 /// [`UnitError`] if it says none, or one of more than 2⁶⁴ seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split(text);
-    let (Some(number), false) = (number, unit.is_empty()) else {
+    let (Some(number), Some(length)) = (number, length_of(&DURATION_UNITS, unit)) else {
         return Err(UnitError::Duration(text.to_owned()));
     };
-    let nanos = length_of(&DURATION_UNITS, unit)
-        .ok_or_else(|| UnitError::Duration(text.to_owned()))?
-        .checked_mul(number);
-    nanos
+    number
+        .checked_mul(length)
         .and_then(|nanos| {
             let secs = u64::try_from(nanos / 1_000_000_000).ok()?;
             let rest = u32::try_from(nanos % 1_000_000_000).ok()?;
