@@ -36,7 +36,7 @@ apt_install() {
   has apt-get || return 1
   echo "Installing $* with apt-get"
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install "$@" >/dev/null
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes "$@" >/dev/null
 }
 
 need_binary() {
@@ -92,22 +92,28 @@ need_chromium() {
   find_chromium || omit "Chromium is not on the PATH after its installation"
 }
 
+# Every test has a limit of its own; this one is for a runner that hangs.
+limited() {
+  if has timeout; then exec timeout --foreground --kill-after=10 900 "$@"; fi
+  exec "$@"
+}
+
 case $suite in
   node)
     need_binary
     need_node_modules
-    exec node --test --test-reporter=spec "$@" node/*.test.mjs
+    limited node --test --test-reporter=spec "$@" node/*.test.mjs
     ;;
   python)
     need_binary
     need_venv
-    exec .venv/bin/python -B -m unittest discover --start-directory python "$@"
+    limited .venv/bin/python -B -m unittest discover --start-directory python "$@"
     ;;
   browser)
     need_binary
     need_node_modules
     need_chromium
-    exec node --test --test-reporter=spec "$@" browser/*.test.mjs
+    limited node --test --test-reporter=spec "$@" browser/*.test.mjs
     ;;
   *)
     echo "usage: $0 node | python | browser" >&2

@@ -62,7 +62,11 @@ class Visitor {
       this.dialogs.push(dialog.message());
       dialog.dismiss();
     });
-    this.page.on('requestfailed', (request) => this.complaints.push(`${request.url()}: ${request.failure()?.errorText}`));
+    this.page.on('requestfailed', (request) => {
+      const reason = request.failure()?.errorText;
+      // What a reload cuts short is nobody's fault.
+      if (reason !== 'net::ERR_ABORTED') this.complaints.push(`${request.url()}: ${reason}`);
+    });
   }
 
   async introduce(name) {

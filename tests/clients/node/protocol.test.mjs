@@ -13,7 +13,7 @@ function assertPlainReason(reason) {
 }
 
 promise('connect_answers_with_the_client_id_and_the_ping_interval', async (scope) => {
-  const server = await scope.server({ 'timeouts.ping': '7s' });
+  const server = await scope.server({ 'timeouts.ping': '7s', 'timeouts.pong': '3s' });
 
   const { hello } = await scope.login(server);
 

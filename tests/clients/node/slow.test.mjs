@@ -56,8 +56,8 @@ promise('a_stalled_reader_is_closed_as_slow_while_the_others_lose_nothing', asyn
   const sent = await flood(server, ada, [ada, bob], ({ deliveries }) => deliveries.discarded > 0);
   stalled.resume();
 
-  const { code, reason } = await stalled.closed();
-  assert.equal(code, 1013);
+  const { code, reason, error } = await stalled.closed();
+  assert.deepEqual([code, error], [1013, undefined]);
   assert.ok(reason.length > 0 && reason.length <= 123, reason);
   for (const reader of [ada, bob]) assert.deepEqual(numbers(await reader.messages.take(sent)), upTo(sent));
   const got = numbers(stalled.messages.all);
@@ -79,8 +79,8 @@ promise('a_stalled_centrifugo_client_is_closed_with_3008', async (scope) => {
   const sent = await flood(server, ada, [ada], ({ deliveries }) => deliveries.discarded > 0);
   stalled.resume();
 
-  const { code } = await stalled.closed();
-  assert.equal(code, 3008);
+  const { code, error } = await stalled.closed();
+  assert.deepEqual([code, error], [3008, undefined]);
   assert.deepEqual(numbers(await ada.messages.take(sent)), upTo(sent));
   assertNothingUncounted(await settled(server));
 });

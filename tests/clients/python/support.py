@@ -215,6 +215,8 @@ class Case(unittest.IsolatedAsyncioTestCase):
 
     async def asyncSetUp(self):
         self.servers = []
+        # unittest runs the loop in debug mode, which would report every hiccup of a loaded machine.
+        asyncio.get_running_loop().slow_callback_duration = 1.0
 
     async def server(self, **settings):
         server = await Server.start(**settings)

@@ -30,7 +30,11 @@ export class Socket {
       });
     });
     this.open.catch(() => {});
-    this.close = new Promise((resolve) => this.ws.on('close', (code, reason) => resolve({ code, reason: reason.toString('utf8') })));
+    // After a frame that ws cannot make sense of the code is only 1006; the error says what it was.
+    this.ws.on('error', (error) => (this.error = error.message));
+    this.close = new Promise((resolve) => {
+      this.ws.on('close', (code, reason) => resolve({ code, reason: reason.toString('utf8'), error: this.error }));
+    });
   }
 
   opened() {
@@ -55,7 +59,6 @@ export class Socket {
   }
 
   async end() {
-    this.ws.on('error', () => {});
     this.ws.terminate();
     await this.close;
   }
