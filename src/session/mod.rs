@@ -1,8 +1,8 @@
 //! One upgraded socket, from the 101 to its close, in one task that does all of its reading and
 //! writing.
 //!
-//! [`socket`] is bytes, [`dialect`] is what the peer says and hears, [`rooms`] is where it is, and
-//! [`clock`] is when something has to happen by itself. This file is the loop between them.
+//! `socket` is bytes, `dialect` is what the peer says and hears, `rooms` is where it is, and `clock` is
+//! when something has to happen by itself. This file is the loop between them.
 
 use std::{
     future::poll_fn,
@@ -295,7 +295,9 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 // What came before the end, in hand or not; what comes from now on is discarded with
                 // the rooms.
                 self.write_all().await?;
-                while self.rooms.outbox.gather().is_err() {}
+                while let Err(lag) = self.rooms.outbox.gather() {
+                    self.rooms.leave(lag.key);
+                }
                 self.write_all().await?;
             }
             self.rooms.leave_all();
@@ -311,6 +313,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             }
             // The rest of a frame that was begun, and then the close frame behind it.
             self.write_all().await?;
+            // No room is left to have lagged in.
             let _ = self.rooms.outbox.gather();
             self.write_all().await?;
             self.socket.shut_down().await?;

@@ -94,9 +94,14 @@ pub struct Publish<'a> {
     /// Which room.
     #[serde(borrow)]
     pub channel: Cow<'a, str>,
-    /// Any JSON value, kept as it was written.
-    #[serde(borrow)]
+    /// Any JSON value, kept as it was written; `null` is one.
+    #[serde(borrow, deserialize_with = "present")]
     pub data: Option<&'a RawValue>,
+}
+
+/// What is there is some value: an `Option` by itself would take `null` for nothing.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
 }
 
 /// The parameters of `history`.
@@ -310,6 +315,22 @@ mod tests {
             panic!();
         };
         assert_eq!(publish.data.unwrap().get(), r#"{"b":1.0, "a":"\u00e9"}"#);
+    }
+
+    #[test]
+    fn null_is_data_and_nothing_is_not() {
+        let data = |text| match parse(text).remove(0) {
+            Ok(Command {
+                request: Request::Publish(publish),
+                ..
+            }) => publish.data.map(|data| data.get().to_owned()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            data(r#"{"id":1,"publish":{"channel":"a","data":null}}"#).unwrap(),
+            "null"
+        );
+        assert_eq!(data(r#"{"id":1,"publish":{"channel":"a"}}"#), None);
     }
 
     #[test]
