@@ -90,6 +90,7 @@ function leaveRoom(room) {
   const [next = 'lobby'] = chat.rooms.keys();
   history.replaceState(null, '', addressOf(next));
   enterRoom(next);
+  view.focus();
 }
 
 function keepRooms() {

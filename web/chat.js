@@ -123,19 +123,17 @@ export class Chat {
     const { room } = entry;
     for (const pub of publications) this.received(entry, pub, null);
     this.loadMembers(entry);
-    if (recovered) for (const line of room.pending()) this.transmit(entry, line);
+    const doubtful = recovered ? [] : room.pending().filter((line) => line.attempts > 0);
+    for (const line of room.pending()) if (!doubtful.includes(line)) this.transmit(entry, line);
     if (recovered && room.loaded) return;
     const divider = first || recovered ? null : room.divide('Some messages may be missing here');
-    this.loadHistory(entry, { divider, then: () => this.sendAgain(entry) });
+    this.loadHistory(entry, { divider, then: () => this.doubt(doubtful) });
   }
 
   // What went out before the connection broke and is in no history may have arrived all the same:
   // saying so beats sending it twice.
-  sendAgain(entry) {
-    for (const line of entry.room.pending()) {
-      if (line.attempts === 0) this.transmit(entry, line);
-      else this.fail(line, 'it may not have arrived');
-    }
+  doubt(lines) {
+    for (const line of lines) if (line.state === 'pending') this.fail(line, 'it may not have arrived');
   }
 
   stopped(entry) {
@@ -185,14 +183,16 @@ export class Chat {
   transmit({ room, subscription }, line) {
     if (subscription.state === 'stopped') this.fail(line, 'you are not in this room');
     else if (line.attempts >= ATTEMPTS_MAX) this.fail(line, 'the connection broke each time');
-    else if (subscription.live) this.publish(room, line);
+    else if (subscription.live && !line.underWay) this.publish(room, line);
     this.changed();
   }
 
   publish(room, line) {
     line.attempts++;
+    line.underWay = true;
     const data = { text: line.text, mid: line.mid };
     this.connection.request('publish', { channel: room.name, data }, (error) => {
+      line.underWay = false;
       // Whether it arrived before the connection broke comes out at recovery.
       if (error?.lost || line.state !== 'pending') return;
       if (error) this.fail(line, error.message);

@@ -27,7 +27,7 @@ export class Connection {
     this.url = url;
     this.hello = hello;
     this.on = on;
-    this.state = { name: 'closed', code: 0, reason: '' };
+    this.state = { name: 'connecting' };
     this.socket = null;
     this.replies = new Map();
     this.lastId = 0;

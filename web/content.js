@@ -1,6 +1,8 @@
 // What people may be called and how a publication's data reads as text.
 
 const NAME_BYTES_MAX = 255;
+// Punctuation at the end belongs to the sentence around the address.
+const LINK = /(https?:\/\/[^\s<>"]*[^\s<>"'.,;:!?)\]}])/iu;
 
 // The server's own rule for users and rooms, told before it has to refuse. Returns '' when all is well.
 export function nameProblem(name) {
@@ -24,7 +26,7 @@ export function authorOf(info) {
 
 // Text in pieces, so that the addresses in it can become links without any markup being parsed.
 export function piecesOf(text) {
-  return text.split(/(https?:\/\/[^\s<>"]*[^\s<>"'.,;:!?)\]}])/iu).map((piece, index) => ({ text: piece, link: index % 2 === 1 }));
+  return text.split(LINK).map((piece, index) => ({ text: piece, link: index % 2 === 1 }));
 }
 
 function isBinary(data) {

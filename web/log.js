@@ -7,7 +7,7 @@ const BOTTOM_SLACK_PX = 48;
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
 
 export class LogView {
-  constructor({ onRetry, onDiscard, onEarlier }) {
+  constructor({ onRetry, onDiscard, onEarlier, onJump }) {
     this.onRetry = onRetry;
     this.onDiscard = onDiscard;
     this.box = document.getElementById('log');
@@ -20,7 +20,10 @@ export class LogView {
     this.following = true;
     this.newest = 0;
     this.earlier.addEventListener('click', onEarlier);
-    this.jump.addEventListener('click', () => this.follow());
+    this.jump.addEventListener('click', () => {
+      this.follow();
+      onJump();
+    });
     this.box.addEventListener('scroll', () => this.scrolled(), { passive: true });
     // The on-screen keyboard or a growing input must not hide the line that was just read.
     new ResizeObserver(() => this.following && this.toBottom()).observe(this.box);
@@ -88,7 +91,9 @@ export class LogView {
     if (line.state === 'pending') foot.append('sending…');
     if (line.state !== 'failed') return;
     const said = element('span', 'problem', `Not sent: ${line.problem}. `);
-    foot.append(said, this.button('Retry', 'retry', () => this.onRetry(line)), this.button('Discard', 'discard', () => this.onDiscard(line)));
+    const retry = this.button('Retry', 'retry', () => this.onRetry(line));
+    const discard = this.button('Discard', 'discard', () => this.onDiscard(line));
+    foot.append(said, retry, discard);
   }
 
   button(label, action, onClick) {

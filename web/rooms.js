@@ -99,7 +99,8 @@ export class Room {
   messageOf(pub) {
     const { user, label } = authorOf(pub.info);
     const mine = user !== '' && user === this.me;
-    return { kind: 'message', author: user, label, text: textOf(pub.data), mine, state: 'sent', offset: pub.offset, epoch: pub.epoch };
+    const { offset, epoch } = pub;
+    return { kind: 'message', author: user, label, text: textOf(pub.data), mine, state: 'sent', offset, epoch };
   }
 
   append(line) {

@@ -13,14 +13,23 @@ export class View {
   // rejoin, retry(line), discard(line), earlier.
   constructor(on) {
     this.on = on;
-    this.log = new LogView({ onRetry: on.retry, onDiscard: on.discard, onEarlier: on.earlier });
+    const thenFocus = (act) => (what) => {
+      act(what);
+      this.focus();
+    };
+    this.log = new LogView({
+      onRetry: thenFocus(on.retry),
+      onDiscard: thenFocus(on.discard),
+      onEarlier: on.earlier,
+      onJump: () => this.focus(),
+    });
     this.input = find('message-input');
     this.shownRoom = null;
     this.listenName();
     this.listenRooms();
     this.listenComposer();
-    find('reconnect').addEventListener('click', on.reconnect);
-    find('rejoin').addEventListener('click', on.rejoin);
+    find('reconnect').addEventListener('click', thenFocus(on.reconnect));
+    find('rejoin').addEventListener('click', thenFocus(on.rejoin));
     find('people-fold').open = matchMedia('(min-width: 60rem)').matches;
   }
 
@@ -71,7 +80,7 @@ export class View {
 
   send() {
     const text = this.input.value;
-    this.focus();
+    this.input.focus({ preventScroll: true });
     if (!text.trim()) return;
     this.input.value = '';
     this.log.follow();
@@ -93,8 +102,9 @@ export class View {
     find('name-input').select();
   }
 
+  // Where the keyboard is on the screen, only a tap on the input itself shall raise it.
   focus() {
-    this.input.focus({ preventScroll: true });
+    if (!matchMedia('(hover: none)').matches) this.input.focus({ preventScroll: true });
   }
 
   // ---- what to show ----
@@ -124,7 +134,8 @@ export class View {
     const list = find('rooms');
     const items = new Map([...list.children].map((item) => [item.dataset.room, item]));
     const wanted = rooms.map(({ room }) => items.get(room.name) ?? roomNode(room.name));
-    if (wanted.some((item, index) => item !== list.children[index]) || wanted.length !== list.children.length) list.replaceChildren(...wanted);
+    const same = wanted.length === list.children.length && wanted.every((item, index) => item === list.children[index]);
+    if (!same) list.replaceChildren(...wanted);
     rooms.forEach((entry, index) => markRoom(wanted[index], entry, entry === current));
   }
 
