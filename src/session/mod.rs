@@ -159,12 +159,13 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     async fn run(mut self, glued: &[u8]) -> Close {
         let user = self.rooms.info().user.clone();
         // Entered for as long as it lives, so that a drain finds it even while it says goodbye.
-        let _entry = self.node.enter(self.notifier.clone(), user);
+        let entry = self.node.enter(self.notifier.clone(), user);
         let end = match self.serve(glued).await {
             Ok(never) => match never {},
             Err(close) => close,
         };
         self.say_goodbye(&end).await;
+        drop(entry);
         self.node.counters().count_close(end.reason);
         end
     }
@@ -318,8 +319,10 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             self.write_all().await?;
             self.socket.shut_down().await?;
             // A socket that is closed with unread input is reset, and a reset may overtake the close
-            // frame: so the rest is read until the peer hangs up.
-            self.read_out().await;
+            // frame: so the peer is read until it has answered. One that closed first has.
+            if end.reason != CloseReason::PeerClosed {
+                self.read_out().await;
+            }
             Ok::<(), io::Error>(())
         };
         if let Ok(Err(error)) = timeout(deadline, goodbye).await {
@@ -344,11 +347,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
 
     /// Reads and forgets until the peer has nothing more to say.
     async fn read_out(&mut self) {
-        loop {
+        while !self.socket.is_done_after_read() {
             poll_fn(|cx| self.socket.poll_readable(cx)).await;
-            if self.socket.discard() {
-                return;
-            }
         }
     }
 }

@@ -164,12 +164,30 @@ impl Socket {
         );
     }
 
-    /// Reads once and forgets it; tells whether nothing will follow.
-    pub(super) fn discard(&self) -> bool {
+    /// Reads once behind our close frame and forgets it; tells whether the peer is done: it has
+    /// answered with its own close frame, or its stream has ended.
+    pub(super) fn is_done_after_read(&mut self) -> bool {
         READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
-            Ok(bytes) => bytes == 0,
+            Ok(0) => true,
+            Ok(bytes) => self.has_answered_close(&buffer[..bytes]),
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,
         })
+    }
+
+    fn has_answered_close(&mut self, input: &[u8]) -> bool {
+        let mut pipe = Pipe {
+            input,
+            output: &mut Vec::new(),
+        };
+        loop {
+            match self.protocol.read(&mut pipe) {
+                Ok(_) => {}
+                Err(Error::ConnectionClosed) => return true,
+                // It has not come yet; or this peer doesn't keep to the protocol, and only the end
+                // of its stream can be waited for.
+                Err(_) => return false,
+            }
+        }
     }
 
     /// Tells the peer that nothing will follow.

@@ -198,16 +198,20 @@ impl Peer {
         reply
     }
 
-    /// The close frame, whatever comes before it.
+    /// The close frame, whatever comes before it. Answers it, and sees that nothing follows.
     pub async fn close_frame(&mut self) -> CloseFrame {
-        loop {
+        let frame = loop {
             match soon("a close frame", self.stream.next()).await {
-                Some(Ok(Message::Close(Some(frame)))) => return frame,
+                Some(Ok(Message::Close(Some(frame)))) => break frame,
                 Some(Ok(Message::Close(None))) => panic!("a close frame without a code"),
                 Some(Ok(_)) => {}
                 other => panic!("instead of a close frame: {other:?}"),
             }
+        };
+        if let Some(Ok(message)) = soon("the end of the stream", self.stream.next()).await {
+            panic!("behind the close frame: {message:?}");
         }
+        frame
     }
 
     pub async fn close_code(&mut self) -> u16 {
