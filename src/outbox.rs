@@ -150,15 +150,25 @@ impl Outbox {
         &mut self.replies
     }
 
-    /// Bytes of replies that wait behind what is in hand.
+    /// Bytes of replies that the peer has not taken yet, in hand or behind it.
     #[must_use]
     pub fn reply_bytes(&self) -> usize {
-        self.replies.len()
+        let in_hand = self.in_hand.iter().map(|piece| match piece {
+            Piece::Replies { .. } => piece.rest().len(),
+            Piece::Shared { .. } | Piece::Rest { .. } => 0,
+        });
+        // They are gathered first, so at most the rest of a frame stands before them.
+        self.replies.len() + in_hand.take(2).sum::<usize>()
     }
 
     /// Where keys of rooms that rang go.
     pub fn ready(&mut self) -> &mut VecDeque<SeatKey> {
         &mut self.ready
+    }
+
+    /// Looks into every room with the next gathering, whether it rang or not.
+    pub fn look_everywhere(&mut self) {
+        self.ready = self.cursors.iter().map(|(key, _)| key as SeatKey).collect();
     }
 
     /// Whether something is in hand that is not written yet.

@@ -158,15 +158,35 @@ fn shake_hands(request: &Request<Incoming>) -> Result<Answer, Refusal> {
     if request.version() != Version::HTTP_11 {
         return Err(Refusal::bad_request("an upgrade needs HTTP/1.1"));
     }
-    create_response_with_body(request, Full::default).map_err(|error| match error {
-        Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
-            upgrade_required("the WebSocket version must be 13").with(
-                header::SEC_WEBSOCKET_VERSION,
-                HeaderValue::from_static("13"),
-            )
+    create_response_with_body(&with_one_connection_line(request), Full::default).map_err(|error| {
+        match error {
+            Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader) => {
+                upgrade_required("the WebSocket version must be 13").with(
+                    header::SEC_WEBSOCKET_VERSION,
+                    HeaderValue::from_static("13"),
+                )
+            }
+            error => Refusal::bad_request(format!("not an opening handshake: {error}")),
         }
-        error => Refusal::bad_request(format!("not an opening handshake: {error}")),
     })
+}
+
+/// The head of `request`, with its `Connection` lines joined: together they are one list (RFC 9110,
+/// 5.3), and tungstenite looks at the first line only.
+fn with_one_connection_line(request: &Request<Incoming>) -> Request<()> {
+    let mut head = Request::new(());
+    *head.method_mut() = request.method().clone();
+    *head.version_mut() = request.version();
+    *head.headers_mut() = request.headers().clone();
+    let lines = request.headers().get_all(header::CONNECTION).iter();
+    let joined = lines
+        .map(HeaderValue::as_bytes)
+        .collect::<Vec<_>>()
+        .join(&b", "[..]);
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        head.headers_mut().insert(header::CONNECTION, joined);
+    }
+    head
 }
 
 fn upgrade_required(message: &str) -> Refusal {

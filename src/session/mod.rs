@@ -34,10 +34,10 @@ mod socket;
 use clock::{Clock, Due};
 use dialect::{Centrifugo, Dialect, Plain};
 use rooms::Rooms;
-use socket::{Socket, Turn};
+use socket::{Inbound, Socket, Turn};
 
-/// Replies that may wait for a peer that doesn't read them, in bytes. Beyond it the peer is not read
-/// either, until it has taken some; one that never does runs into the write deadline.
+/// Replies that may wait for a peer that doesn't read them, in bytes. Beyond it no command of its is
+/// read or handled, until it has taken some; one that never does runs into the write deadline.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// A socket that has just been upgraded.
@@ -179,22 +179,28 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         }
         loop {
             self.flush()?;
-            let wake = poll_fn(|cx| self.poll_wake(cx)).await;
-            if let Some(close) = wake.close {
-                return Err(close);
-            }
-            if wake.is_readable {
+            if self.wait().await? {
                 let (turn, bytes) = self.socket.read();
                 self.take(turn, bytes).await?;
             }
-            if wake.is_due {
-                match self.clock.due() {
-                    Due::Nothing => {}
-                    Due::Ping => self.dialect.ping(&mut self.rooms),
-                    Due::Close(close) => return Err(close),
-                }
+        }
+    }
+
+    /// Sleeps until there is something to do, does what the clock says, and tells whether there is
+    /// something to read.
+    async fn wait(&mut self) -> Result<bool, Close> {
+        let wake = poll_fn(|cx| self.poll_wake(cx)).await;
+        if let Some(close) = wake.close {
+            return Err(close);
+        }
+        if wake.is_due {
+            match self.clock.due() {
+                Due::Nothing => {}
+                Due::Ping => self.dialect.ping(&mut self.rooms),
+                Due::Close(close) => return Err(close),
             }
         }
+        Ok(wake.is_readable)
     }
 
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
@@ -205,8 +211,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             is_ready = true;
         }
         // A peer that leaves its replies unread is not asked for more commands.
-        let may_read = self.rooms.outbox.reply_bytes() < REPLY_BYTES_MAX;
-        if may_read && self.socket.poll_readable(cx).is_ready() {
+        if !self.has_unread_replies() && self.socket.poll_readable(cx).is_ready() {
             wake.is_readable = true;
             is_ready = true;
         }
@@ -231,8 +236,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             self.clock.heard();
         }
         let mut end = Ok(());
-        for message in turn.messages {
-            end = self.dialect.message(&mut self.rooms, message).await;
+        for message in &turn.messages {
+            end = self.handle(message).await;
             if end.is_err() {
                 break;
             }
@@ -245,6 +250,25 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         // Behind the answers to what came before: nothing may follow a close frame.
         self.rooms.outbox.replies().extend_from_slice(&turn.control);
         end.and(done).and(turn.end.map_or(Ok(()), Err))
+    }
+
+    /// Handles one message, resting where its replies have piled up.
+    async fn handle(&mut self, message: &Inbound) -> Result<(), Close> {
+        let mut from = Some(0);
+        while let Some(next) = from {
+            from = self.dialect.message(&mut self.rooms, message, next).await?;
+            while self.has_unread_replies() {
+                self.flush()?;
+                if self.has_unread_replies() {
+                    self.wait().await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_unread_replies(&self) -> bool {
+        self.rooms.outbox.reply_bytes() >= REPLY_BYTES_MAX
     }
 
     /// Writes what waits, as far as the socket takes it.
@@ -293,8 +317,9 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             );
         let goodbye = async {
             if is_due_pending {
-                // What came before the end, in hand or not; what comes from now on is discarded with
-                // the rooms.
+                // What came before the end, in hand or not, and whether it has rung yet or not; what
+                // comes from now on is discarded with the rooms.
+                self.rooms.outbox.look_everywhere();
                 self.write_all().await?;
                 while let Err(lag) = self.rooms.outbox.gather() {
                     self.rooms.leave(lag.key);

@@ -156,13 +156,18 @@ impl fmt::Display for CommandError {
 
 impl std::error::Error for CommandError {}
 
-/// The commands in a frame: one a line, in their order. An empty line at the end is none.
-pub fn commands(frame: &str) -> impl Iterator<Item = Result<Command<'_>, CommandError>> {
-    frame
-        .strip_suffix('\n')
-        .unwrap_or(frame)
-        .split('\n')
-        .map(Command::parse)
+/// The commands in a frame from byte `from` on, one a line, in their order; each with the byte at
+/// which the next one begins. An empty line at the end is none.
+pub fn commands(
+    frame: &str,
+    from: usize,
+) -> impl Iterator<Item = (usize, Result<Command<'_>, CommandError>)> {
+    let frame = frame.strip_suffix('\n').unwrap_or(frame);
+    let mut next = from;
+    frame[from..].split('\n').map(move |line| {
+        next += line.len() + 1;
+        (next, Command::parse(line))
+    })
 }
 
 impl<'a> Command<'a> {
@@ -274,7 +279,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Vec<Result<Command<'_>, CommandError>> {
-        commands(text).collect()
+        commands(text, 0).map(|(_, command)| command).collect()
     }
 
     #[test]
@@ -291,6 +296,16 @@ mod tests {
         };
         assert_eq!(subscribe.channel, "lobby");
         assert!(!subscribe.recover);
+    }
+
+    #[test]
+    fn a_frame_can_be_taken_up_where_it_was_left() {
+        let text = "{\"id\":1,\"rpc\":{}}\n{\"id\":2,\"rpc\":{}}\n";
+        let (next, _) = commands(text, 0).next().unwrap();
+        let ids: Vec<_> = commands(text, next)
+            .map(|(_, command)| command.unwrap().id)
+            .collect();
+        assert_eq!(ids, [2]);
     }
 
     #[test]

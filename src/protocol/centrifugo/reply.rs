@@ -231,6 +231,12 @@ impl Replies {
         self.result(id, "error", &refusal);
     }
 
+    /// Bytes of what was added.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes what was added, one reply a line; none when nothing was.
     pub fn take(&mut self) -> Option<Vec<u8>> {
         (!self.0.is_empty()).then(|| std::mem::take(&mut self.0))

@@ -24,7 +24,7 @@ use crate::{
         },
     },
     publication::{PayloadKind, Publication},
-    session::{rooms::Rooms, socket::Inbound},
+    session::{REPLY_BYTES_MAX, rooms::Rooms, socket::Inbound},
 };
 
 /// A peer that speaks Centrifugo JSON.
@@ -330,14 +330,19 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
         Ok(())
     }
 
-    async fn message(&mut self, rooms: &mut Rooms<F>, message: Inbound) -> Result<(), Close> {
+    async fn message(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        message: &Inbound,
+        from: usize,
+    ) -> Result<Option<usize>, Close> {
         let Inbound::Text(text) = message else {
             return Err(malformed("a binary message, must be text"));
         };
         let frame = Bytes::from(text.clone());
-        let mut end = Ok(());
-        for command in commands(&text) {
-            end = match command {
+        let mut end = Ok(None);
+        for (next, command) in commands(text, from) {
+            let handled = match command {
                 Ok(command) => self.command(rooms, command, &frame).await,
                 Err(CommandError::BadParameters { id, detail }) if self.is_connected => {
                     self.replies.error(id, ErrorCode::BadRequest, &detail);
@@ -345,7 +350,14 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
                 }
                 Err(error) => Err(malformed(error.to_string())),
             };
-            if end.is_err() {
+            if let Err(close) = handled {
+                end = Err(close);
+                break;
+            }
+            // A frame of small commands can ask for far more than it is long.
+            let has_more = next < text.len();
+            if has_more && rooms.outbox.reply_bytes() + self.replies.bytes() >= REPLY_BYTES_MAX {
+                end = Ok(Some(next));
                 break;
             }
         }

@@ -24,12 +24,14 @@ pub(super) trait Dialect<F: Fanout>: Send {
     /// The session begins.
     fn begin(&mut self, rooms: &mut Rooms<F>) -> impl Future<Output = Result<(), Close>> + Send;
 
-    /// The peer sent a message.
+    /// The peer sent a message, to be handled from byte `from` on. Returns where to go on, when the
+    /// peer must take some replies first.
     fn message(
         &mut self,
         rooms: &mut Rooms<F>,
-        message: Inbound,
-    ) -> impl Future<Output = Result<(), Close>> + Send;
+        message: &Inbound,
+        from: usize,
+    ) -> impl Future<Output = Result<Option<usize>, Close>> + Send;
 
     /// There are no further messages from this read: what was put together goes out now.
     fn end_of_turn(

@@ -73,17 +73,22 @@ impl<F: Fanout> Dialect<F> for Plain {
         Ok(())
     }
 
-    async fn message(&mut self, rooms: &mut Rooms<F>, message: Inbound) -> Result<(), Close> {
+    async fn message(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        message: &Inbound,
+        _: usize,
+    ) -> Result<Option<usize>, Close> {
         let (kind, payload) = match message {
-            Inbound::Text(text) => (PayloadKind::Text, Bytes::from(text)),
-            Inbound::Binary(bytes) => (PayloadKind::Binary, bytes),
+            Inbound::Text(text) => (PayloadKind::Text, Bytes::from(text.clone())),
+            Inbound::Binary(bytes) => (PayloadKind::Binary, bytes.clone()),
         };
         self.batch.push(Publication {
             kind,
             payload,
             info: Some(rooms.info().clone()),
         });
-        Ok(())
+        Ok(None)
     }
 
     async fn end_of_turn(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
