@@ -7,12 +7,15 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 use support::{
-    PATIENCE, Peer, Program, Response, ServerFrame, TestServer, client_frame, config, read_to_end,
-    soon, upgrade_request, upgraded,
+    Goodbye, PATIENCE, Peer, Program, Response, ServerFrame, TestServer, client_frame, config,
+    read_to_end, soon, upgrade_request, upgraded,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -20,7 +23,10 @@ use tokio::{
     time::timeout,
 };
 
+const CENTRIFUGO: &str = "/connection/websocket";
+
 const TEXT: u8 = 0x81;
+const PING: u8 = 0x89;
 
 async fn connect(addr: std::net::SocketAddr) -> TcpStream {
     soon("connecting", TcpStream::connect(addr)).await.unwrap()
@@ -281,7 +287,7 @@ async fn a_head_over_its_limit_is_refused() {
 /// A peer on the Centrifugo way in that is connected and will read nothing more.
 async fn connected(addr: std::net::SocketAddr) -> TcpStream {
     let mut stream = connect(addr).await;
-    let mut bytes = upgrade_request("/connection/websocket", addr).into_bytes();
+    let mut bytes = upgrade_request(CENTRIFUGO, addr).into_bytes();
     bytes.extend(client_frame(TEXT, br#"{"id":1,"connect":{}}"#));
     stream.write_all(&bytes).await.unwrap();
     assert_eq!(Response::read(&mut stream).await.status, 101);
@@ -298,23 +304,30 @@ async fn send_for_ever(stream: &mut TcpStream, bytes: &[u8]) {
     .await;
 }
 
-#[tokio::test]
-async fn a_peer_that_asks_and_never_reads_is_not_listened_to_and_then_closed() {
+/// Has a peer send `command` without end, whose answers it does not read.
+async fn ask_without_end_and_read_nothing(path: &str, command: &[u8]) {
     let server = TestServer::start(config(|config| {
-        config.timeouts.write = Duration::from_millis(500);
+        config.timeouts.write = Duration::from_secs(2);
     }))
     .await;
     let mut member = server.plain("/ws/lobby").await;
-    let mut greedy = connected(server.addr).await;
+    let mut greedy = upgraded(&server, path).await;
+    if path == CENTRIFUGO {
+        let connect = client_frame(TEXT, br#"{"id":1,"connect":{}}"#);
+        greedy.write_all(&connect).await.unwrap();
+        ServerFrame::read(&mut greedy).await;
+    }
+    greedy.write_all(command).await.unwrap();
+    let answer = ServerFrame::read(&mut greedy).await.payload.len();
+    let answer = answer as u64 + if answer < 126 { 2 } else { 4 };
     let before = server.status().await;
-    let command = client_frame(TEXT, br#"{"id":2,"presence":{"channel":"lobby"}}"#);
+    let said = Cell::new(0_u64);
     let talking = async {
-        let mut said = 0;
         loop {
-            let text = format!("message {said}");
+            let text = format!("{:100}", said.get());
             member.send(text.as_str()).await;
+            said.set(said.get() + 1);
             assert_eq!(member.next_text().await, text, "others go on");
-            said += 1;
         }
     };
     let commands = command.repeat(100);
@@ -330,11 +343,29 @@ async fn a_peer_that_asks_and_never_reads_is_not_listened_to_and_then_closed() {
         status = until_closed => status,
     };
     assert_eq!(status.connections, 1);
-    // It was read no further than its unread replies allowed: kernel buffers in one direction, and
-    // much less than a peer can send in the time.
-    let heard = status.received_bytes - before.received_bytes;
-    assert!(heard < 64 << 20, "{heard} bytes of commands were read");
+    // What was read of it, less what the kernel has taken of the replies, waited in our memory. The
+    // member's part of the traffic is known: 6 and 2 bytes of header, and the last may be on its way.
+    let heard = status.received_bytes - before.received_bytes - 106 * (said.get() - 1);
+    let sent = status.sent_bytes - before.sent_bytes - 102 * (said.get() - 1);
+    let replies = heard / command.len() as u64 * answer;
+    // Reading stops at 64 KiB of replies, but what one read brought may ask for some more.
+    let unread = replies.saturating_sub(sent);
+    assert!(unread < 512 * 1024, "{unread} bytes of unread replies");
+    assert!(heard > 100_000, "it was listened to at first: {heard}");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_asks_and_never_reads_is_not_listened_to_and_then_closed() {
+    let command = client_frame(TEXT, br#"{"id":2,"presence":{"channel":"lobby"}}"#);
+    ask_without_end_and_read_nothing(CENTRIFUGO, &command).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_pings_and_never_reads_is_not_listened_to_and_then_closed() {
+    let ping = client_frame(PING, &[b'x'; 125]);
+    ask_without_end_and_read_nothing("/ws/garden", &ping).await;
+    ask_without_end_and_read_nothing(CENTRIFUGO, &ping).await;
 }
 
 /// Has a peer send `bytes`, which ask for a hundred replies of a megabyte, and read none of them.
@@ -379,6 +410,49 @@ async fn unread_replies_to_one_frame_are_bounded_however_large_each_is() {
         client_frame(TEXT, vec![command; 100].join("\n").as_bytes())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_peer_that_has_said_who_it_is_is_not_stale_while_it_reads_its_replies() {
+    const REPLIES: usize = 40;
+    let server = TestServer::start(config(|config| {
+        config.timeouts.login = Duration::from_millis(300);
+    }))
+    .await;
+    let mut member = server.plain("/ws/lobby").await;
+    let long = "x".repeat(10_000);
+    for _ in 0..100 {
+        member.send(long.as_str()).await;
+        assert_eq!(member.next_text().await, long);
+    }
+    // All in its first frame, as clients send it, and more in answer than the kernel takes.
+    let history = json!({"id": 2, "history": {"channel": "lobby", "limit": -1}}).to_string();
+    let lines = [
+        vec![r#"{"id":1,"connect":{}}"#],
+        vec![&*history; REPLIES],
+        vec![r#"{"id":3,"presence_stats":{"channel":"lobby"}}"#],
+    ];
+    let mut peer = upgraded(&server, CENTRIFUGO).await;
+    let frame = client_frame(TEXT, lines.concat().join("\n").as_bytes());
+    peer.write_all(&frame).await.unwrap();
+    // It gets to reading when the time for a login is over for others.
+    let mut silent = upgraded(&server, CENTRIFUGO).await;
+    assert_eq!(Goodbye::read(&mut silent).await.code, 3502);
+    let mut replies = Vec::new();
+    let mut bytes = vec![0; 1 << 20];
+    while !replies.ends_with(br#"{"num_clients":1,"num_users":1}}"#) {
+        let read = soon("the next replies", peer.read(&mut bytes)).await;
+        let read = read.unwrap();
+        assert_ne!(read, 0, "closed behind {} bytes", replies.len());
+        replies.extend(&bytes[..read]);
+        if replies.len() > 100 {
+            let end = String::from_utf8_lossy(&replies[replies.len() - 100..]);
+            assert!(!end.contains("stale"), "{end}");
+        }
+    }
+    assert!(replies.len() > REPLIES * 1_000_000, "{}", replies.len());
+    assert_eq!(server.status().await.closed["no_login"], 1);
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -81,7 +81,12 @@ impl Clock {
 
     /// The socket has taken something.
     pub(super) fn progressed(&mut self) {
-        self.blocked_since = None;
+        if self.blocked_since.take().is_some() && self.pong_deadline.is_some() {
+            // The ping stood behind what was in the way, so its answer has had no time yet.
+            let deadline = Instant::now() + self.pong_timeout;
+            self.pong_deadline = Some(deadline);
+            self.ring_by(deadline);
+        }
     }
 
     /// Whether the socket takes nothing.
@@ -103,7 +108,9 @@ impl Clock {
             let detail = format!("nothing written for {:?}", self.write_timeout);
             return Due::Close(Close::new(CloseReason::WriteTimeout, detail));
         }
-        if has_passed(self.pong_deadline) {
+        // A socket that takes nothing has its own deadline: the ping may not be out yet.
+        let may_answer = !self.is_blocked();
+        if may_answer && has_passed(self.pong_deadline) {
             return Due::Close(CloseReason::NoPong.into());
         }
         if has_passed(self.login_deadline) {
@@ -121,7 +128,8 @@ impl Clock {
         if is_ping_due {
             self.pong_deadline.get_or_insert(now + self.pong_timeout);
         }
-        let deadlines = [self.login_deadline, self.pong_deadline, write_deadline];
+        let pong_deadline = self.pong_deadline.filter(|_| may_answer);
+        let deadlines = [self.login_deadline, pong_deadline, write_deadline];
         let next = deadlines
             .into_iter()
             .flatten()
@@ -187,6 +195,24 @@ mod tests {
             "the timer is not brought back"
         );
         assert_eq!(ring(&mut clock).await, Due::Ping);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_ping_behind_a_blocked_socket_has_its_time_once_it_is_out() {
+        let mut timeouts = timeouts();
+        timeouts.write = Duration::from_secs(60);
+        let mut clock = Clock::new(&timeouts, false);
+        assert_eq!(ring(&mut clock).await, Due::Ping);
+        clock.blocked();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(clock.due(), Due::Nothing, "the answer can't have come yet");
+        clock.progressed();
+        let out = Instant::now();
+        assert_eq!(
+            ring(&mut clock).await,
+            Due::Close(CloseReason::NoPong.into())
+        );
+        assert_eq!(out.elapsed().as_secs(), timeouts.pong.as_secs());
     }
 
     #[tokio::test(start_paused = true)]

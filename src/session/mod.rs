@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, task::consume_budget, time::timeout};
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
@@ -244,9 +244,6 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         }
         // Also when it ends here: what came before was answered, and must be done.
         let done = self.dialect.end_of_turn(&mut self.rooms).await;
-        if self.dialect.is_logged_in() {
-            self.clock.login();
-        }
         // Behind the answers to what came before: nothing may follow a close frame.
         self.rooms.outbox.replies().extend_from_slice(&turn.control);
         end.and(done).and(turn.end.map_or(Ok(()), Err))
@@ -257,12 +254,17 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         let mut from = Some(0);
         while let Some(next) = from {
             from = self.dialect.message(&mut self.rooms, message, next).await?;
+            if self.dialect.is_logged_in() {
+                self.clock.login();
+            }
             while self.has_unread_replies() {
                 self.flush()?;
                 if self.has_unread_replies() {
                     self.wait().await?;
                 }
             }
+            // A peer that reads as fast as we reply never makes this wait.
+            consume_budget().await;
         }
         Ok(())
     }
