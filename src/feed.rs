@@ -112,6 +112,8 @@ pub struct Feed {
     /// Everybody has had the frames before this position. Raised by whoever walked the readers, used
     /// by the next append, so that letting go costs no lock of its own.
     low_water: AtomicU64,
+    /// The least position of a reader that is not stalled, as the last walk found it.
+    reach: AtomicU64,
     lag: LagLimit,
 }
 
@@ -124,6 +126,8 @@ struct Log {
     end: u64,
     /// Bytes of frames in chunks and tail.
     held_bytes: usize,
+    /// Bytes of all frames that ever were.
+    appended_bytes: u64,
     buffer_bytes: usize,
 }
 
@@ -134,6 +138,7 @@ impl Feed {
         Self {
             log: RwLock::default(),
             low_water: AtomicU64::new(0),
+            reach: AtomicU64::new(0),
             lag,
         }
     }
@@ -156,7 +161,14 @@ impl Feed {
     pub fn append(&self) -> Append<'_> {
         let mut log = self.log.write();
         log.let_go(self.low_water.load(Ordering::Relaxed), self.lag);
-        Append { log, lag: self.lag }
+        let begin = log.end;
+        let begin_bytes = log.appended_bytes;
+        Append {
+            feed: self,
+            log,
+            begin,
+            begin_bytes,
+        }
     }
 
     /// Hands `take` every chunk from position `from` on, the first one with the byte to begin at, and
@@ -194,6 +206,11 @@ impl Feed {
     /// Notes that everybody has had the frames before `position`.
     pub fn raise_low_water(&self, position: u64) {
         self.low_water.fetch_max(position, Ordering::Relaxed);
+    }
+
+    /// Notes the least position of a reader that is not stalled.
+    pub fn set_reach(&self, position: u64) {
+        self.reach.store(position, Ordering::Relaxed);
     }
 
     /// Lets go of what everybody has had, and of the buffer if nothing is left in it.
@@ -244,10 +261,20 @@ impl Log {
         }
     }
 
+    fn bytes_since(&self, position: u64) -> usize {
+        let chunks = self
+            .chunks
+            .iter()
+            .rev()
+            .take_while(|chunk| chunk.end() > position);
+        self.tail.len() + chunks.map(|chunk| chunk.bytes.len()).sum::<usize>()
+    }
+
     fn clear(&mut self) {
         *self = Self {
             oldest: self.end,
             end: self.end,
+            appended_bytes: self.appended_bytes,
             ..Self::default()
         };
     }
@@ -256,8 +283,10 @@ impl Log {
 /// The right to append, held for one batch.
 #[derive(Debug)]
 pub struct Append<'a> {
+    feed: &'a Feed,
     log: RwLockWriteGuard<'a, Log>,
-    lag: LagLimit,
+    begin: u64,
+    begin_bytes: u64,
 }
 
 impl Append<'_> {
@@ -278,13 +307,37 @@ impl Append<'_> {
         log.tail_ends.push(end);
         log.end += 1;
         log.held_bytes += bytes;
+        log.appended_bytes += bytes as u64;
         let tail_is_full = log.tail.len()
-            >= (self.lag.bytes / CHUNKS_PER_LAG).min(BUFFER_BYTES_MAX)
-            || log.tail_ends.len() >= self.lag.messages / CHUNKS_PER_LAG;
+            >= (self.feed.lag.bytes / CHUNKS_PER_LAG).min(BUFFER_BYTES_MAX)
+            || log.tail_ends.len() >= self.feed.lag.messages / CHUNKS_PER_LAG;
         if tail_is_full {
             log.seal();
-            log.let_go(0, self.lag);
+            log.let_go(0, self.feed.lag);
         }
+    }
+
+    /// Whether readers that are not stalled have as much before them as they should: half the lag
+    /// limit. Whoever waits for them then keeps them from lagging by no fault of theirs.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        let LagLimit { bytes, messages } = self.feed.lag;
+        let reach = self.feed.reach.load(Ordering::Relaxed).min(self.log.end);
+        (self.log.end - reach) as usize > messages / 2 || self.log.bytes_since(reach) > bytes / 2
+    }
+
+    /// Whether this batch is as large as one should be: an eighth of the lag limit.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let LagLimit { bytes, messages } = self.feed.lag;
+        (self.log.end - self.begin) as usize >= (messages / 8).max(1)
+            || (self.log.appended_bytes - self.begin_bytes) as usize >= bytes / 8
+    }
+
+    /// The position that the first frame of this batch has.
+    #[must_use]
+    pub fn begin(&self) -> u64 {
+        self.begin
     }
 
     /// What can be read once this is dropped.

@@ -69,6 +69,11 @@ impl Notifier {
         Poll::Ready(state.close.take())
     }
 
+    /// Forgets that `key` rang: the seat is gone, and its key may be given out again.
+    pub fn forget(&self, key: SeatKey) {
+        self.state.lock().ready.retain(|&other| other != key);
+    }
+
     fn ring(&self, key: SeatKey) {
         let waker = {
             let mut state = self.state.lock();
@@ -94,6 +99,8 @@ pub struct Seat {
     told: AtomicBool,
     /// The session knows that it has lagged.
     told_lag: AtomicBool,
+    /// The session can't write at present: nobody needs to wait for it to catch up.
+    stalled: AtomicBool,
     /// The frames before this position are written, or otherwise accounted for.
     position: AtomicU64,
 }
@@ -107,6 +114,7 @@ impl Seat {
             notifier,
             told: AtomicBool::new(false),
             told_lag: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             position: AtomicU64::new(0),
         }
     }
@@ -128,6 +136,16 @@ impl Seat {
         self.position.store(position, Ordering::Relaxed);
     }
 
+    /// Whether the session can't write at present, and will lag if that goes on.
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the session can write.
+    pub fn set_stalled(&self, is_stalled: bool) {
+        self.stalled.store(is_stalled, Ordering::Relaxed);
+    }
+
     /// Tells the session that the feed has grown, and whether its place is gone. Called after the
     /// append, by whoever walks the room.
     pub fn tell(&self, has_lagged: bool) {
@@ -147,7 +165,7 @@ impl Seat {
         self.told.swap(false, Ordering::AcqRel);
     }
 
-    /// The session has a new place in the feed.
+    /// The session is about to look whether it has lagged. Called before the look.
     pub fn clear_lag(&self) {
         self.told_lag.swap(false, Ordering::AcqRel);
     }

@@ -32,6 +32,7 @@ pub struct Outbox {
     in_hand: VecDeque<Piece>,
     cursors: Slab<Cursor>,
     ready: VecDeque<SeatKey>,
+    is_stalled: bool,
 }
 
 /// The session's place in one room's feed.
@@ -118,6 +119,7 @@ impl Outbox {
             in_hand: VecDeque::new(),
             cursors: Slab::new(),
             ready: VecDeque::new(),
+            is_stalled: false,
         }
     }
 
@@ -126,7 +128,9 @@ impl Outbox {
         self.notifier.reserve(self.cursors.len() + 1);
         let key = SeatKey::try_from(self.cursors.vacant_key())
             .expect("a session is in far fewer than 2^32 rooms");
-        Arc::new(Seat::new(key, self.notifier.clone()))
+        let seat = Seat::new(key, self.notifier.clone());
+        seat.set_stalled(self.is_stalled);
+        Arc::new(seat)
     }
 
     /// Reads `feed` for `seat`, which a room has admitted, from the seat's position on.
@@ -142,7 +146,19 @@ impl Outbox {
     pub fn detach(&mut self, key: SeatKey) {
         self.cut(|other| other == key);
         self.cursors.try_remove(key as usize);
+        self.notifier.forget(key);
         self.ready.retain(|&other| other != key);
+    }
+
+    /// Notes whether what is in hand can be written at present. While it can't, publishers don't wait
+    /// for this session to catch up, and it lags instead.
+    pub fn set_stalled(&mut self, is_stalled: bool) {
+        if self.is_stalled != is_stalled {
+            self.is_stalled = is_stalled;
+            for (_, cursor) in &self.cursors {
+                cursor.seat.set_stalled(is_stalled);
+            }
+        }
     }
 
     /// Where replies and control frames go: whole frames only.
@@ -216,6 +232,8 @@ impl Outbox {
     fn look_for_lag(&self) -> Result<(), Lag> {
         let has_lagged = |key: SeatKey| {
             let cursor = self.cursors.get(key as usize)?;
+            // First the flag and then the look: a walker that finds the lag after it rings again.
+            cursor.seat.clear_lag();
             (cursor.seat.position() < cursor.feed.bounds().oldest).then_some(Lag { key })
         };
         self.ready

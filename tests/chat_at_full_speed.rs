@@ -12,6 +12,7 @@ use std::{
     hash::{Hash as _, Hasher as _},
 };
 
+use serde_json::json;
 use support::{TestServer, client_frame, config, upgraded};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -87,9 +88,6 @@ async fn receive(mut from: tokio::net::tcp::OwnedReadHalf) -> Seen {
 async fn everybody_talks_to_everybody(history_size: usize) {
     let server = TestServer::start(config(|config| {
         config.room_defaults.history_size = history_size;
-        // The clients share two cores with the server: that one of them is late is no fault of its.
-        config.room_defaults.lag_bytes = 1 << 30;
-        config.room_defaults.lag_messages = 1 << 30;
     }))
     .await;
     let mut streams: Vec<TcpStream> = Vec::new();
@@ -136,4 +134,62 @@ async fn sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_with_hi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_without_history() {
     everybody_talks_to_everybody(0).await;
+}
+
+/// A room with a plain member and a Centrifugo member that only listen, and one that says `burst`.
+async fn everybody_hears_all_of(burst: Vec<u8>, messages: usize) {
+    let server = TestServer::start(config(|_| ())).await;
+    let mut plain = server.plain("/ws/lobby").await;
+    let mut centrifugo = server.centrifugo("").await;
+    centrifugo
+        .ask(json!({"id": 2, "subscribe": {"channel": "lobby"}}))
+        .await;
+    let mut talker = upgraded(&server, "/ws/lobby").await;
+    server
+        .until("joining", |status| {
+            status.rooms.iter().any(|room| room.clients == 3)
+        })
+        .await;
+    let (mut from, mut to) = talker.split();
+    let hear_plain = async {
+        for _ in 0..messages {
+            plain.next_text().await;
+        }
+    };
+    let hear_centrifugo = async {
+        for _ in 0..messages {
+            let push = centrifugo.next_json().await;
+            assert!(push["push"]["pub"]["data"].is_string(), "{push}");
+        }
+    };
+    let read_own = async {
+        let mut buffer = vec![0; 64 * 1024];
+        while from.read(&mut buffer).await.unwrap() > 0 {}
+    };
+    let hear = async {
+        tokio::join!(hear_plain, hear_centrifugo, to.write_all(&burst))
+            .2
+            .unwrap()
+    };
+    tokio::select! {
+        () = hear => {}
+        () = read_own => panic!("the talker was closed"),
+    }
+    assert_eq!(server.status().await.dropped, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_longer_than_the_lag_limit_harms_nobody_who_reads() {
+    // More messages in one read than a member may be behind.
+    let burst: Vec<u8> = (0..30_000).flat_map(|_| client_frame(0x81, b"")).collect();
+    everybody_hears_all_of(burst, 30_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_that_grow_in_a_dialect_harm_nobody_who_reads() {
+    // As JSON, each control character is six bytes, and three of these are more than the limit.
+    let burst: Vec<u8> = (0..40)
+        .flat_map(|_| client_frame(0x81, &[1; 64 * 1024]))
+        .collect();
+    everybody_hears_all_of(burst, 40).await;
 }

@@ -22,8 +22,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use slabcast::{
     config::RoomConfig,
     fanout::{
-        CatchUp, Dialect, Encode, Event, Fanout, HistoryQuery, Membership, Newcomer, Registry,
-        Retired, RoomSetup,
+        CatchUp, Dialect, Encode, Event, Fanout, HistoryQuery, Membership, Newcomer, Pace,
+        Registry, Retired, RoomSetup,
     },
     history::{HistoryBudget, Kept, Position},
     id::UserId,
@@ -86,9 +86,21 @@ impl<F: Fanout> Room<F> {
 
     async fn publish(&self, text: &str) {
         self.engine
-            .publish(&mut vec![publication(text)])
+            .publish(&mut vec![publication(text)], Pace::Now)
             .await
             .unwrap();
+    }
+
+    /// As a session does it: members that only had no time to run are given some.
+    async fn publish_within_reach(&self, text: &str) {
+        let mut batch = vec![publication(text)];
+        while !batch.is_empty() {
+            self.engine
+                .publish(&mut batch, Pace::WithinReach)
+                .await
+                .unwrap();
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn join(&self, name: &str, dialect: Dialect) -> Member<F> {
@@ -268,6 +280,7 @@ suite!(lock, super::Registry:
     a_room_with_members_or_history_is_not_retired,
     a_retired_room_does_nothing,
     publishing_to_nobody_reaches_nobody,
+    a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones,
 );
 
 async fn every_member_gets_every_publication_in_one_order<F: Fanout>() {
@@ -336,7 +349,7 @@ async fn a_batch_stays_together_and_in_its_order<F: Fanout>() {
             for _ in 0..200 {
                 let texts = ["1", "2", "3"].map(|index| format!("{publisher}{index}"));
                 let mut batch = batch(&texts.each_ref().map(String::as_str));
-                let receipt = room.engine.publish(&mut batch).await.unwrap();
+                let receipt = room.engine.publish(&mut batch, Pace::Now).await.unwrap();
                 assert!(batch.is_empty(), "a batch that was taken is drained");
                 assert_eq!(receipt.members, 1);
                 tokio::task::yield_now().await;
@@ -687,7 +700,10 @@ async fn every_frame_is_accounted_for_whatever_members_do<F: Fanout>() {
                     1..4 => room.publish(&"x".repeat(random.usize(0..40))).await,
                     4..6 => {
                         let texts = vec![publication("batch"); random.usize(1..20)];
-                        room.engine.publish(&mut texts.clone()).await.unwrap();
+                        room.engine
+                            .publish(&mut texts.clone(), Pace::Now)
+                            .await
+                            .unwrap();
                     }
                     _ => {
                         if let Err(lag) = member.take(random.usize(0..300)) {
@@ -736,10 +752,7 @@ async fn churn_at_full_speed_leaks_nothing_and_delivers_nothing_late<F: Fanout>(
             let mut count = 0_u64;
             while !stop.load(Ordering::Relaxed) {
                 count += 1;
-                room.publish(&count.to_string()).await;
-                if count.is_multiple_of(32) {
-                    tokio::task::yield_now().await;
-                }
+                room.publish_within_reach(&count.to_string()).await;
             }
             count
         }
@@ -803,7 +816,10 @@ async fn a_retired_room_does_nothing<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     assert!(room.engine.retire_if_vacant(Instant::now()));
     let mut texts = batch(&["a"]);
-    assert_eq!(room.engine.publish(&mut texts).await, Err(Retired));
+    assert_eq!(
+        room.engine.publish(&mut texts, Pace::Now).await,
+        Err(Retired)
+    );
     assert_eq!(texts.len(), 1, "it goes into the room's successor");
     let mut outbox = Outbox::new(Arc::default(), room.deliveries.clone());
     let newcomer = Newcomer {
@@ -823,7 +839,11 @@ async fn a_retired_room_does_nothing<F: Fanout>() {
 
 async fn publishing_to_nobody_reaches_nobody<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
-    let receipt = room.engine.publish(&mut batch(&["a", "b"])).await.unwrap();
+    let receipt = room
+        .engine
+        .publish(&mut batch(&["a", "b"]), Pace::Now)
+        .await
+        .unwrap();
     assert_eq!(receipt.members, 0);
     assert_eq!(
         receipt.position.unwrap().offset,
@@ -832,4 +852,32 @@ async fn publishing_to_nobody_reaches_nobody<F: Fanout>() {
     );
     assert_eq!(room.deliveries.due.value(), 0);
     assert_eq!(room.engine.status().await.feed_bytes, 0);
+}
+
+async fn a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones<F: Fanout>() {
+    let room = Room::<F>::open(|config| config.lag_messages = 800);
+    let mut healthy = room.join("healthy", QUIET).await;
+    let mut stalled = room.join("stalled", QUIET).await;
+    stalled.outbox.set_stalled(true);
+    let mut batch = vec![publication("x"); 10_000];
+    let mut rests = 0;
+    while !batch.is_empty() {
+        let before = batch.len();
+        room.engine
+            .publish(&mut batch, Pace::WithinReach)
+            .await
+            .unwrap();
+        if batch.len() == before {
+            // Nothing more goes out before the healthy one has run, which it can't have lagged by.
+            healthy.take(usize::MAX).unwrap();
+            rests += 1;
+            assert!(rests < 1_000, "it waits for the stalled one");
+        }
+    }
+    assert!(rests > 0, "it waited for nobody");
+    healthy.take(usize::MAX).unwrap();
+    assert_eq!(healthy.lines().len(), 10_000, "it has not lagged");
+    assert_eq!(stalled.take(usize::MAX), Err(Lag { key: stalled.key }));
+    stalled.leave();
+    room.assert_accounts_balance().await;
 }

@@ -50,7 +50,7 @@ pub(super) fn take(clients: &mut Slab<Client>, id: ClientId) -> Option<Client> {
     (client.generation == id.generation).then(|| clients.remove(id.slot))
 }
 
-/// Tells every member whose feed grew, and notes what all of them have had by now.
+/// Tells every member that has something to read, and notes what all of them have had by now.
 ///
 /// No await, no I/O, no log line, no allocation and no copy for any of them: this runs under the
 /// lock engine's read lock, beside other walks.
@@ -58,7 +58,13 @@ pub(super) fn tell(clients: &Slab<Client>, growth: &mut Growth) {
     for (_, client) in clients {
         if let Some(grown) = growth.of(client.dialect) {
             let position = client.seat.position();
+            if position >= grown.bounds.end {
+                continue;
+            }
             grown.low_water = grown.low_water.min(position);
+            if !client.seat.is_stalled() {
+                grown.reach = grown.reach.min(position);
+            }
             client.seat.tell(position < grown.bounds.oldest);
         }
     }

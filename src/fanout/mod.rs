@@ -10,8 +10,9 @@
 //!   never touched by that.
 //! - **Recovery.** History snapshot and admission are one step: what the snapshot does not hold, the
 //!   feed brings, and nothing twice.
-//! - **Isolation.** Nobody waits for a member. One that falls behind by more than the room's lag
-//!   limit is told so, and its own session decides.
+//! - **Isolation.** Nobody waits for a member that is stalled. One that falls behind by more than the
+//!   room's lag limit is told so, and its own session decides. Members that only had no time to run
+//!   yet can be waited for: [`Pace::WithinReach`].
 //! - **Accounting.** For every member, frames appended while it was one = settled + discarded at its
 //!   leave + still pending; [`Deliveries`] counts them.
 //! - **Waiting.** `publish` may wait where an engine has backpressure; the lock engine never does.
@@ -128,6 +129,16 @@ pub struct Admission<F: Fanout> {
     pub missed: Option<Vec<Kept>>,
 }
 
+/// How much of a batch is published at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// All of it. Members that could not run meanwhile may lag.
+    Now,
+    /// As much as leaves members that are not stalled within reach: a part of the lag limit, or
+    /// nothing while they are still busy with what came before.
+    WithinReach,
+}
+
 /// What became of a batch of publications.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
@@ -187,11 +198,13 @@ pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
     /// A new room.
     fn open(setup: RoomSetup) -> Arc<Self>;
 
-    /// Numbers, remembers and encodes `batch` in its order, and tells every member. The batch is
-    /// drained on success and left alone otherwise.
+    /// Numbers, remembers and encodes of `batch` what `pace` allows, in its order, and tells every
+    /// member. What was taken is drained; what is left is for the next call, once members have had
+    /// time to run.
     fn publish(
         &self,
         batch: &mut Vec<Publication>,
+        pace: Pace,
     ) -> impl Future<Output = Result<Receipt, Retired>> + Send;
 
     /// Admits `newcomer` and gives it what it wants of what it missed, as one step in the room's

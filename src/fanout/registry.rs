@@ -16,7 +16,7 @@ use slab::Slab;
 
 use super::{
     Admission, CatchUp, Client, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
-    Newcomer, Receipt, Retired, RoomSetup, RoomStatus, client,
+    Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus, client,
     timeline::{Growth, Timeline},
 };
 use crate::{
@@ -51,9 +51,9 @@ impl Fanout for Registry {
         })
     }
 
-    async fn publish(&self, batch: &mut Vec<Publication>) -> Result<Receipt, Retired> {
+    async fn publish(&self, batch: &mut Vec<Publication>, pace: Pace) -> Result<Receipt, Retired> {
         let mut order = self.order.lock();
-        let published = order.publish(batch);
+        let published = order.publish(batch, pace);
         let count = self.publishes.fetch_add(1, Ordering::Relaxed);
         if count.is_multiple_of(PUBLISHES_PER_HANDOVER) {
             MutexGuard::unlock_fair(order);

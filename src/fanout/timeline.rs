@@ -6,12 +6,12 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    CatchUp, Client, Dialect, Encode, Event, HistoryPage, HistoryQuery, HistoryRefusal, Receipt,
-    RoomSetup,
+    CatchUp, Client, Dialect, Encode, Event, HistoryPage, HistoryQuery, HistoryRefusal, Pace,
+    Receipt, RoomSetup,
 };
 use crate::{
     config::RoomConfig,
-    feed::{Bounds, Feed, LagLimit},
+    feed::{Append, Bounds, Feed, LagLimit},
     history::{History, HistoryLimit, Kept, Position},
     metrics::Deliveries,
     notifier::Seat,
@@ -52,6 +52,8 @@ pub(super) struct Grown {
     pub(super) bounds: Bounds,
     /// The least position of a member, as the walk finds it.
     pub(super) low_water: u64,
+    /// The same of those that are not stalled.
+    pub(super) reach: u64,
     feed: Arc<Feed>,
 }
 
@@ -69,6 +71,7 @@ impl Growth {
     pub(super) fn settle(self) {
         for grown in self.0.into_iter().flatten() {
             grown.feed.raise_low_water(grown.low_water);
+            grown.feed.set_reach(grown.reach);
         }
     }
 }
@@ -120,23 +123,31 @@ impl Timeline {
         }
     }
 
+    /// Publishes what `pace` allows of `batch`, and leaves the rest in it.
     pub(super) fn publish(
         &mut self,
         batch: &mut Vec<Publication>,
+        pace: Pace,
     ) -> Result<(Receipt, Growth), Retired> {
         self.check_retired()?;
-        let first = self.history.as_mut().map(|history| {
-            let now = Instant::now();
-            let first = history.position().offset + 1;
+        let now = Instant::now();
+        let mut appends = Appends::begin(&self.lanes);
+        let mut taken = 0;
+        if pace == Pace::Now || !appends.any(Append::is_out_of_reach) {
             for publication in &*batch {
-                history.append(publication, now);
+                let offset = self
+                    .history
+                    .as_mut()
+                    .map(|history| history.append(publication, now));
+                appends.encode(&*self.encoder, Event::Publication(publication, offset));
+                taken += 1;
+                if pace == Pace::WithinReach && appends.any(Append::is_full) {
+                    break;
+                }
             }
-            first
-        });
-        let growth = self.append(batch.iter().zip(0..).map(|(publication, index)| {
-            Event::Publication(publication, first.map(|first| first + index))
-        }));
-        batch.clear();
+        }
+        let growth = appends.finish(&self.lanes, &self.deliveries);
+        batch.drain(..taken);
         Ok((
             Receipt {
                 position: self.position(),
@@ -301,34 +312,56 @@ impl Timeline {
     }
 
     fn announce(&mut self, event: Event<'_>) -> Growth {
+        let mut appends = Appends::begin(&self.lanes);
         if self.config.join_leave {
-            self.append([event].into_iter())
-        } else {
-            Growth::default()
+            appends.encode(&*self.encoder, event);
+        }
+        appends.finish(&self.lanes, &self.deliveries)
+    }
+}
+
+/// The feeds of the dialects that somebody here speaks, locked for one batch; always in the order of
+/// the lanes.
+struct Appends<'a>([Option<Append<'a>>; Dialect::MAX]);
+
+impl<'a> Appends<'a> {
+    fn begin(lanes: &'a [Lane]) -> Self {
+        Self(std::array::from_fn(|index| {
+            let lane = lanes.get(index).filter(|lane| lane.members > 0)?;
+            Some(lane.feed.append())
+        }))
+    }
+
+    fn any(&self, is_so: impl Fn(&Append<'a>) -> bool) -> bool {
+        self.0.iter().flatten().any(is_so)
+    }
+
+    /// Encodes `event` once for each dialect.
+    fn encode(&mut self, encoder: &dyn Encode, event: Event<'_>) {
+        for (append, index) in self.0.iter_mut().zip(0..) {
+            if let Some(append) = append {
+                append.frame(|out| encoder.encode(Dialect(index), event, out));
+            }
         }
     }
 
-    /// Encodes `events` once for each dialect that somebody here speaks.
-    fn append<'a>(&mut self, events: impl Iterator<Item = Event<'a>> + Clone) -> Growth {
+    /// Counts what is due for it, and says what has grown. A feed that has not is looked at all the
+    /// same while its readers are out of reach, or nobody would notice when they no longer are.
+    fn finish(self, lanes: &[Lane], deliveries: &Deliveries) -> Growth {
         let mut growth = Growth::default();
-        for (lane, index) in self.lanes.iter().zip(0..) {
-            if lane.members == 0 {
-                continue;
-            }
-            let mut append = lane.feed.append();
-            let before = append.bounds().end;
-            for event in events.clone() {
-                append.frame(|out| self.encoder.encode(Dialect(index), event, out));
-            }
+        for ((append, lane), grown) in self.0.into_iter().zip(lanes).zip(&mut growth.0) {
+            let Some(append) = append else { continue };
             let bounds = append.bounds();
-            if bounds.end > before {
-                self.deliveries
-                    .due
-                    .add((bounds.end - before) * lane.members);
-                growth.0[usize::from(index)] = Some(Grown {
+            deliveries
+                .due
+                .add((bounds.end - append.begin()) * lane.members);
+            if bounds.end > append.begin() || append.is_out_of_reach() {
+                let feed = lane.feed.clone();
+                *grown = Some(Grown {
                     bounds,
                     low_water: bounds.end,
-                    feed: lane.feed.clone(),
+                    reach: bounds.end,
+                    feed,
                 });
             }
         }

@@ -15,8 +15,8 @@ use crate::{
     close::Close,
     config::Config,
     fanout::{
-        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Receipt,
-        Retired, RoomSetup,
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+        Receipt, Retired, RoomSetup,
     },
     history::HistoryBudget,
     id::{RoomName, UserId},
@@ -42,6 +42,10 @@ use rates::Sampler;
 /// Between looks at what time has made useless in all rooms. Ten times as long would keep what a
 /// burst left behind for minutes; a tenth would walk all rooms every second.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a publisher lets members that are not stalled catch up. They only need to run, which is a
+/// matter of microseconds; this is for a bug of ours, or a member that an embedder never reads for.
+pub(crate) const PUBLISH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Between samples of the counters, for rates.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -161,8 +165,9 @@ impl<F: Fanout> Node<F> {
         }
     }
 
-    /// Publishes `batch` in the room of that name, which comes into being if it is not there. For
-    /// those who are not in it: a member publishes through its [`Subscription`].
+    /// Publishes `batch` in the room of that name, which comes into being if it is not there, at the
+    /// pace of its members that are not stalled. For those who are not in it: a member publishes
+    /// through its [`Subscription`].
     ///
     /// # Errors
     /// [`RoomError::TooMany`] when it is not there and no further room may be.
@@ -171,15 +176,25 @@ impl<F: Fanout> Node<F> {
         name: &RoomName,
         batch: &mut Vec<Publication>,
     ) -> Result<Receipt, RoomError> {
-        let publications = batch.len() as u64;
+        let start = Instant::now();
         loop {
             let room = self.room(name)?;
-            match room.engine().publish(batch).await {
-                Ok(receipt) => {
-                    self.counters.published.add(publications);
+            let before = batch.len();
+            let is_patient = start.elapsed() < PUBLISH_PATIENCE;
+            let pace = if is_patient {
+                Pace::WithinReach
+            } else {
+                Pace::Now
+            };
+            let published = room.engine().publish(batch, pace).await;
+            self.counters.published.add((before - batch.len()) as u64);
+            match published {
+                Ok(receipt) if batch.is_empty() => {
                     self.release(&room);
                     return Ok(receipt);
                 }
+                // Members that are not stalled have to run first.
+                Ok(_) => tokio::task::yield_now().await,
                 Err(Retired) => self.forget(&room),
             }
         }

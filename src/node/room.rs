@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Node;
 use crate::{
     config::{RoomConfig, SlowPolicy},
-    fanout::{Fanout, Receipt, Retired},
+    fanout::{Fanout, Pace, Retired},
     id::RoomName,
     publication::Publication,
 };
@@ -65,15 +65,18 @@ impl<F: Fanout> Subscription<F> {
         &self.room
     }
 
-    /// Publishes `batch` here.
+    /// Publishes here what `pace` allows of `batch`, and leaves the rest in it.
     ///
     /// # Errors
     /// [`Retired`] can't come while a membership is held, for a room with members is not retired.
-    pub async fn publish(&self, batch: &mut Vec<Publication>) -> Result<Receipt, Retired> {
-        let publications = batch.len() as u64;
-        let receipt = self.room.engine.publish(batch).await?;
-        self.node.counters().published.add(publications);
-        Ok(receipt)
+    pub async fn publish(&self, batch: &mut Vec<Publication>, pace: Pace) -> Result<(), Retired> {
+        let before = batch.len();
+        self.room.engine.publish(batch, pace).await?;
+        self.node
+            .counters()
+            .published
+            .add((before - batch.len()) as u64);
+        Ok(())
     }
 }
 

@@ -13,15 +13,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, task::consume_budget, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::yield_now,
+    time::{Instant, timeout},
+};
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
 use crate::{
     close::{Close, CloseReason},
-    fanout::Fanout,
+    fanout::{Fanout, Pace},
     id::{RoomName, UserId},
-    node::Node,
+    node::{Node, PUBLISH_PATIENCE},
     notifier::Notifier,
     protocol::plain::Since,
 };
@@ -39,6 +43,9 @@ use socket::{Inbound, Socket, Turn};
 /// Replies that may wait for a peer that doesn't read them, in bytes. Beyond it no command of its is
 /// read or handled, until it has taken some; one that never does runs into the write deadline.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// A read of this length or more is followed by a turn for others, in bytes.
+const LONG_READ_BYTES: usize = 4096;
 
 /// A socket that has just been upgraded.
 #[derive(Debug)]
@@ -182,6 +189,11 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             if self.wait().await? {
                 let (turn, bytes) = self.socket.read();
                 self.take(turn, bytes).await?;
+                if bytes >= LONG_READ_BYTES {
+                    // There may be more of it at once, and others wait for their turn.
+                    self.flush()?;
+                    yield_now().await;
+                }
             }
         }
     }
@@ -210,8 +222,10 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             wake.close = close;
             is_ready = true;
         }
-        // A peer that leaves its replies unread is not asked for more commands.
-        if !self.has_unread_replies() && self.socket.poll_readable(cx).is_ready() {
+        // A peer that leaves unread what it is sent is not asked for more: its replies, or what its
+        // rooms say. So those who talk all at once talk no faster than they listen, and nobody lags.
+        let is_listening = !self.has_unread_replies() && !self.clock.is_blocked();
+        if is_listening && self.socket.poll_readable(cx).is_ready() {
             wake.is_readable = true;
             is_ready = true;
         }
@@ -243,14 +257,42 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             }
         }
         // Also when it ends here: what came before was answered, and must be done.
-        let done = self.dialect.end_of_turn(&mut self.rooms).await;
+        let done = self.finish_turn().await;
         // Behind the answers to what came before: nothing may follow a close frame.
         self.rooms.outbox.replies().extend_from_slice(&turn.control);
         end.and(done).and(turn.end.map_or(Ok(()), Err))
     }
 
+    async fn finish_turn(&mut self) -> Result<(), Close> {
+        let start = Instant::now();
+        while !self.dialect.end_of_turn(&mut self.rooms).await? {
+            self.rest(start).await?;
+        }
+        self.rooms.pace = Pace::WithinReach;
+        Ok(())
+    }
+
+    /// Lets others run before this session publishes more, and writes what it has got itself: it may
+    /// be the one that somebody else is waiting for.
+    async fn rest(&mut self, start: Instant) -> Result<(), Close> {
+        if start.elapsed() >= PUBLISH_PATIENCE {
+            self.rooms.pace = Pace::Now;
+        }
+        yield_now().await;
+        let ready = self.rooms.outbox.ready();
+        let close = poll_fn(|cx| match self.notifier.poll(cx, ready) {
+            Poll::Ready(close) => Poll::Ready(close),
+            Poll::Pending => Poll::Ready(None),
+        });
+        match close.await {
+            Some(close) => Err(close),
+            None => self.flush(),
+        }
+    }
+
     /// Handles one message, resting where its replies have piled up.
     async fn handle(&mut self, message: &Inbound) -> Result<(), Close> {
+        let start = Instant::now();
         let mut from = Some(0);
         while let Some(next) = from {
             from = self.dialect.message(&mut self.rooms, message, next).await?;
@@ -261,10 +303,13 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 self.flush()?;
                 if self.has_unread_replies() {
                     self.wait().await?;
+                    // It could not be heard meanwhile, and what it takes shows that it is there.
+                    self.clock.heard();
                 }
             }
-            // A peer that reads as fast as we reply never makes this wait.
-            consume_budget().await;
+            if from.is_some() {
+                self.rest(start).await?;
+            }
         }
         Ok(())
     }
@@ -294,10 +339,12 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             Ok(written) => {
                 self.node.counters().sent_bytes.add(written as u64);
                 self.clock.progressed();
+                self.rooms.outbox.set_stalled(false);
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 self.clock.blocked();
+                self.rooms.outbox.set_stalled(true);
                 Ok(false)
             }
             Err(error) => Err(Close::new(CloseReason::PeerGone, error.to_string())),
@@ -322,11 +369,15 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 // What came before the end, in hand or not, and whether it has rung yet or not; what
                 // comes from now on is discarded with the rooms.
                 self.rooms.outbox.look_everywhere();
-                self.write_all().await?;
-                while let Err(lag) = self.rooms.outbox.gather() {
-                    self.rooms.leave(lag.key);
+                self.rooms.outbox.set_stalled(true);
+                loop {
+                    self.write_all().await?;
+                    match self.rooms.outbox.gather() {
+                        Ok(()) if self.rooms.outbox.has_in_hand() => {}
+                        Ok(()) => break,
+                        Err(lag) => self.rooms.leave(lag.key),
+                    }
                 }
-                self.write_all().await?;
             }
             self.rooms.leave_all();
             if end.reason != CloseReason::PeerClosed {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     close::{Close, CloseReason},
     config::SlowPolicy,
-    fanout::{Admission, CatchUp, Fanout, Membership, Newcomer},
+    fanout::{Admission, CatchUp, Fanout, Membership, Newcomer, Pace},
     history::{Kept, Position},
     id::{RoomName, UserId},
     node::{Node, RoomError, Subscription, Tongue},
@@ -27,6 +27,8 @@ pub(super) struct Rooms<F: Fanout> {
     pub(super) outbox: Outbox,
     /// Few enough that looking through them is quicker than hashing a name.
     joined: Vec<Joined<F>>,
+    /// How it publishes: it has lost patience when this is [`Pace::Now`].
+    pub(super) pace: Pace,
 }
 
 /// One membership. The fields are dropped in this order: the room is let go after it was left.
@@ -67,6 +69,7 @@ impl<F: Fanout> Rooms<F> {
             info,
             outbox,
             joined: Vec::new(),
+            pace: Pace::WithinReach,
         }
     }
 
@@ -138,28 +141,31 @@ impl<F: Fanout> Rooms<F> {
         }
     }
 
-    /// Publishes `batch` in one of its rooms, and empties it.
+    /// Publishes what may go out now of `batch` in one of its rooms, and tells whether that was all.
     pub(super) async fn publish(
         &mut self,
         key: SeatKey,
         batch: &mut Vec<Publication>,
-    ) -> Result<(), Close> {
+    ) -> Result<bool, Close> {
+        if batch.is_empty() {
+            return Ok(true);
+        }
         let Some(joined) = self.joined.iter().find(|joined| joined.key == key) else {
             return Err(Close::new(
                 CloseReason::Internal,
                 "publishing in a room it has left",
             ));
         };
-        match joined.subscription.publish(batch).await {
-            Ok(_) => {
-                batch.shrink_to(BATCH_MAX);
-                Ok(())
-            }
-            Err(_) => Err(Close::new(
+        if joined.subscription.publish(batch, self.pace).await.is_err() {
+            return Err(Close::new(
                 CloseReason::Internal,
                 "a room with members was retired",
-            )),
+            ));
         }
+        if batch.is_empty() {
+            batch.shrink_to(BATCH_MAX);
+        }
+        Ok(batch.is_empty())
     }
 
     /// Does what the room's policy says about this session's lag.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use tokio::task::consume_budget;
 
 use super::Dialect;
 use crate::{
@@ -32,8 +33,8 @@ use crate::{
 pub(in crate::session) struct Centrifugo {
     has_native_pings: bool,
     is_connected: bool,
-    /// A ping of ours has no answer yet.
-    awaits_pong: bool,
+    /// Pings of ours that have no answer yet.
+    pongs_awaited: u32,
     /// To the commands of the frame at hand.
     replies: Replies,
     /// What this turn has brought for one room, and which.
@@ -61,32 +62,37 @@ impl Centrifugo {
         Self {
             has_native_pings,
             is_connected: false,
-            awaits_pong: false,
+            pongs_awaited: 0,
             replies: Replies::default(),
             batch: Vec::new(),
             batch_key: 0,
         }
     }
 
-    /// Handles one command. What it returns as an error ends the session; a refusal is answered.
+    /// Handles one command, and tells whether it did: others may have to run first. What it returns
+    /// as an error ends the session; a refusal is answered.
     async fn command<F: Fanout>(
         &mut self,
         rooms: &mut Rooms<F>,
         command: Command<'_>,
         frame: &Bytes,
-    ) -> Result<(), Close> {
+    ) -> Result<bool, Close> {
         let Command { id, request } = command;
         if !self.is_connected && !matches!(request, Request::Connect(_)) {
             return Err(malformed("the first command must be connect"));
         }
-        let is_publish = matches!(request, Request::Publish(_));
-        if !is_publish {
-            // Commands take effect in their order, so what was published before comes first.
-            self.publish_batch(rooms).await?;
+        // Commands take effect in their order, so what was published before comes first, but for
+        // publications that go out together.
+        let goes_together = match &request {
+            Request::Publish(publish) => rooms.find(&publish.channel) == Some(self.batch_key),
+            _ => false,
+        };
+        if !goes_together && !rooms.publish(self.batch_key, &mut self.batch).await? {
+            return Ok(false);
         }
         let answered = match request {
-            Request::Pong => return self.pong(),
-            Request::Connect(connect) => return self.connect(rooms, id, &connect),
+            Request::Pong => return self.pong().map(|()| true),
+            Request::Connect(connect) => return self.connect(rooms, id, &connect).map(|()| true),
             Request::Send => {
                 return Err(Close::new(
                     CloseReason::NotAvailable,
@@ -101,7 +107,7 @@ impl Centrifugo {
                 self.replies.done(id, "unsubscribe");
                 Ok(())
             }
-            Request::Publish(publish) => self.publish(rooms, id, &publish, frame).await?,
+            Request::Publish(publish) => self.publish(rooms, id, &publish, frame).await,
             Request::Presence(room) => self.presence(rooms, id, &room.channel).await,
             Request::PresenceStats(room) => self.presence_stats(rooms, id, &room.channel).await,
             Request::History(history) => self.history(rooms, id, &history).await,
@@ -115,15 +121,13 @@ impl Centrifugo {
         if let Err(Refusal(code, detail)) = answered {
             self.replies.error(id, code, &detail);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn pong(&mut self) -> Result<(), Close> {
-        if std::mem::take(&mut self.awaits_pong) {
-            Ok(())
-        } else {
-            Err(malformed("a pong that nobody asked for"))
-        }
+        let left = self.pongs_awaited.checked_sub(1);
+        self.pongs_awaited = left.ok_or_else(|| malformed("a pong that nobody asked for"))?;
+        Ok(())
     }
 
     fn connect<F: Fanout>(
@@ -221,34 +225,27 @@ impl Centrifugo {
         id: u32,
         publish: &Publish<'_>,
         frame: &Bytes,
-    ) -> Result<Result<(), Refusal>, Close> {
-        let Some(data) = publish.data else {
-            let detail = "data is missing, must be a JSON value".to_owned();
-            return Ok(Err(Refusal(ErrorCode::BadRequest, detail)));
-        };
+    ) -> Result<(), Refusal> {
+        let data = publish.data.ok_or_else(|| {
+            Refusal(
+                ErrorCode::BadRequest,
+                "data is missing, must be a JSON value".to_owned(),
+            )
+        })?;
         let publication = Publication {
             kind: PayloadKind::Json,
             payload: shared(frame, data),
             info: Some(rooms.info().clone()),
         };
-        let key = rooms.find(&publish.channel);
-        if key != Some(self.batch_key) {
-            self.publish_batch(rooms).await?;
-        }
-        if let Some(key) = key {
+        if let Some(key) = rooms.find(&publish.channel) {
             self.batch_key = key;
             self.batch.push(publication);
         } else {
-            let name = match admissible(rooms, &publish.channel) {
-                Ok(name) => name,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
-            if let Err(error) = rooms.node().publish(&name, &mut vec![publication]).await {
-                return Ok(Err(error.into()));
-            }
+            let name = admissible(rooms, &publish.channel)?;
+            rooms.node().publish(&name, &mut vec![publication]).await?;
         }
         self.replies.done(id, "publish");
-        Ok(Ok(()))
+        Ok(())
     }
 
     async fn presence<F: Fanout>(
@@ -310,13 +307,6 @@ impl Centrifugo {
         self.replies.result(id, "history", &result);
         Ok(())
     }
-
-    async fn publish_batch<F: Fanout>(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        rooms.publish(self.batch_key, &mut self.batch).await
-    }
 }
 
 impl<F: Fanout> Dialect<F> for Centrifugo {
@@ -341,25 +331,33 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
         };
         let frame = Bytes::from(text.clone());
         let mut end = Ok(None);
+        let mut at = from;
         for (next, command) in commands(text, from) {
             let handled = match command {
                 Ok(command) => self.command(rooms, command, &frame).await,
                 Err(CommandError::BadParameters { id, detail }) if self.is_connected => {
                     self.replies.error(id, ErrorCode::BadRequest, &detail);
-                    Ok(())
+                    Ok(true)
                 }
                 Err(error) => Err(malformed(error.to_string())),
             };
-            if let Err(close) = handled {
-                end = Err(close);
-                break;
-            }
             // A frame of small commands can ask for far more than it is long.
-            let has_more = next < text.len();
-            if has_more && rooms.outbox.reply_bytes() + self.replies.bytes() >= REPLY_BYTES_MAX {
-                end = Ok(Some(next));
-                break;
+            let unread_bytes = rooms.outbox.reply_bytes() + self.replies.bytes();
+            match handled {
+                Ok(true) if next < text.len() && unread_bytes >= REPLY_BYTES_MAX => at = next,
+                Ok(true) => {
+                    at = next;
+                    consume_budget().await;
+                    continue;
+                }
+                Ok(false) => {}
+                Err(close) => {
+                    end = Err(close);
+                    break;
+                }
             }
+            end = Ok(Some(at));
+            break;
         }
         // Also when the frame ends the session: what came before it in the frame was done.
         if let Some(replies) = self.replies.take() {
@@ -368,8 +366,8 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
         end
     }
 
-    async fn end_of_turn(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
-        self.publish_batch(rooms).await
+    async fn end_of_turn(&mut self, rooms: &mut Rooms<F>) -> Result<bool, Close> {
+        rooms.publish(self.batch_key, &mut self.batch).await
     }
 
     fn is_logged_in(&self) -> bool {
@@ -380,7 +378,7 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
         if self.has_native_pings {
             frame::put(rooms.outbox.replies(), FrameKind::Ping, &[]);
         } else {
-            self.awaits_pong = true;
+            self.pongs_awaited += 1;
             frame::put(rooms.outbox.replies(), FrameKind::Text, &[push::PING]);
         }
     }

@@ -24,8 +24,8 @@ pub(super) trait Dialect<F: Fanout>: Send {
     /// The session begins.
     fn begin(&mut self, rooms: &mut Rooms<F>) -> impl Future<Output = Result<(), Close>> + Send;
 
-    /// The peer sent a message, to be handled from byte `from` on. Returns where to go on, when the
-    /// peer must take some replies first.
+    /// The peer sent a message, to be handled from byte `from` on. Returns where to go on, when
+    /// others must run or the peer must take some replies first.
     fn message(
         &mut self,
         rooms: &mut Rooms<F>,
@@ -33,11 +33,12 @@ pub(super) trait Dialect<F: Fanout>: Send {
         from: usize,
     ) -> impl Future<Output = Result<Option<usize>, Close>> + Send;
 
-    /// There are no further messages from this read: what was put together goes out now.
+    /// There are no further messages from this read: what was put together goes out now. Returns
+    /// whether all of it did; if not, others must run first.
     fn end_of_turn(
         &mut self,
         rooms: &mut Rooms<F>,
-    ) -> impl Future<Output = Result<(), Close>> + Send;
+    ) -> impl Future<Output = Result<bool, Close>> + Send;
 
     /// Whether the peer has said who it is.
     fn is_logged_in(&self) -> bool;

@@ -91,10 +91,7 @@ impl<F: Fanout> Dialect<F> for Plain {
         Ok(None)
     }
 
-    async fn end_of_turn(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
+    async fn end_of_turn(&mut self, rooms: &mut Rooms<F>) -> Result<bool, Close> {
         rooms.publish(self.key, &mut self.batch).await
     }
 
