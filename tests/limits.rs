@@ -15,7 +15,7 @@ use std::{
 use serde_json::json;
 use support::{
     Goodbye, PATIENCE, Peer, Program, Response, ServerFrame, TestServer, client_frame, config,
-    read_to_end, soon, upgrade_request, upgraded,
+    read_head, read_to_end, soon, upgrade_request, upgraded,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -488,5 +488,45 @@ async fn a_member_that_never_reads_is_closed_and_the_others_get_everything() {
     assert_eq!(status.deliveries.pending, 0, "{:?}", status.deliveries);
     assert_eq!(status.deliveries.skipped, 0, "{:?}", status.deliveries);
     drop(stalled);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_never_reads_its_answers_is_let_go() {
+    let server = TestServer::start(config(|config| {
+        config.limits.connections = Some(1);
+        config.timeouts.write = Duration::from_millis(300);
+    }))
+    .await;
+    let stream = server.raw().await;
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", server.addr).repeat(100);
+    // Until neither side takes anything: the server's answers are in its way.
+    let flooding = async {
+        loop {
+            match stream.try_write(request.as_bytes()) {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    let more = tokio::time::timeout(Duration::from_millis(100), stream.writable());
+                    if more.await.is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+    };
+    soon("a full connection", flooding).await;
+    let served = async {
+        loop {
+            let mut next = server.raw().await;
+            let request = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", server.addr);
+            let _ = next.write_all(request.as_bytes()).await;
+            if read_head(&mut next).await.starts_with("HTTP/1.1 200") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon("a place for somebody else", served).await;
     server.stop().await;
 }

@@ -5,9 +5,13 @@ use std::io::{self, IsTerminal as _};
 use slabcast::config::LogFormat;
 use tracing_subscriber::EnvFilter;
 
+/// What never gets into a log line, whatever the filter says: the WebSocket library traces payloads.
+const PAYLOADS_OFF: &str = "tungstenite=off";
+
 /// Sends what `filter` admits to standard error, from now on and from every thread.
 pub(super) fn start(filter: EnvFilter, format: LogFormat) {
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let filter = filter.add_directive(PAYLOADS_OFF.parse().expect("a directive"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -192,8 +192,9 @@ pub struct RoomStatus {
 
 /// One room's members and frames. The [module](self) states the contract.
 ///
-/// Every operation but `leave` can find the room retired: then it was let go between being looked up
-/// and being used, nothing has happened, and the caller looks it up again.
+/// `publish` and `subscribe` can find the room retired: then it was let go between being looked up and
+/// being used, nothing has happened, and the caller looks it up again. The others then find it empty,
+/// which it was.
 pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
     /// A new room.
     fn open(setup: RoomSetup) -> Arc<Self>;
@@ -233,8 +234,8 @@ pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
     /// Lets go of what time has made useless.
     fn tidy(&self, now: Instant) -> impl Future<Output = ()> + Send;
 
-    /// Retires the room if it has neither members nor history, and tells whether it did. Must not
-    /// wait: it is called while the room can't be looked up.
+    /// Retires the room if it has neither members nor history, and tells whether it is retired. Must
+    /// not wait: it is called when a membership is dropped.
     fn retire_if_vacant(&self, now: Instant) -> bool;
 }
 

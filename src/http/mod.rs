@@ -18,11 +18,13 @@ mod answer;
 mod assets;
 mod gate;
 mod status;
+mod stream;
 mod upgrade;
 
 use answer::Refusal;
 use assets::Assets;
 use gate::Gate;
+pub(crate) use stream::HttpStream;
 
 /// What is answered.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -154,7 +156,7 @@ impl<F: Fanout> Http<F> {
             Route::Asset => self
                 .assets
                 .asset(request, matched.params.get("file").unwrap_or_default()),
-            Route::Status => status::status(&self.node).await,
+            Route::Status => Ok(status::status(&self.node).await),
             Route::Health => Ok(status::health()),
             Route::Centrifugo => self.upgrade_centrifugo(connection, request, &host),
             Route::Plain => {

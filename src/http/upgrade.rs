@@ -17,7 +17,7 @@ use tracing::debug;
 use tungstenite::{Error, error::ProtocolError, handshake::server::create_response_with_body};
 
 use super::{
-    Answer, Connection, Http,
+    Answer, Connection, Http, HttpStream,
     answer::Refusal,
     gate::{Host, only},
 };
@@ -134,8 +134,8 @@ impl<F: Fanout> Http<F> {
 
 /// The stream under an upgraded connection, and what was read from it behind the request.
 fn downcast(upgraded: HyperUpgraded) -> Option<(TcpStream, Bytes)> {
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    let parts = upgraded.downcast::<TokioIo<HttpStream>>().ok()?;
+    Some((parts.io.into_inner().into_inner(), parts.read_buf))
 }
 
 /// The 101 for a request that is an opening handshake in every point (RFC 6455, 4.2.1).

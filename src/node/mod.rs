@@ -208,8 +208,8 @@ impl<F: Fanout> Node<F> {
         }
     }
 
-    /// What was published in the room of that name lately. Asking makes the room, so that the
-    /// position in the answer stays true for as long as somebody may come back to it.
+    /// What was published in the room of that name lately. The position in the answer stays true for
+    /// as long as the room has members or history.
     ///
     /// # Errors
     /// The room can't be had, or keeps no such history.

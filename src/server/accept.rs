@@ -79,17 +79,13 @@ impl<F: Fanout> Acceptor<F> {
             permit: Arc::new(permit),
         };
         let timeouts = &self.node.config().timeouts;
-        let head = connection::HeadLimits {
-            timeout: timeouts.request_head,
-            bytes: self.node.config().limits.head_bytes,
+        let limits = connection::HttpLimits {
+            head_timeout: timeouts.request_head,
+            head_bytes: self.node.config().limits.head_bytes,
+            write_timeout: timeouts.write,
         };
-        let serving = connection::serve(
-            stream,
-            connection,
-            self.http.clone(),
-            head,
-            self.draining.clone(),
-        );
+        let (http, draining) = (self.http.clone(), self.draining.clone());
+        let serving = connection::serve(stream, connection, http, limits, draining);
         self.connections.spawn(serving);
     }
 

@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::{
     fanout::Fanout,
-    http::{Connection, Http},
+    http::{Connection, Http, HttpStream},
 };
 
 /// How long a connection that is turned away may take to read why.
@@ -24,11 +24,12 @@ const NODE_FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/json\r\ncontent-length: 82\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
     {\"error\":{\"code\":503,\"message\":\"the server is full, try again in a few seconds\"}}\n";
 
-/// What a request's head may take.
+/// What a connection may take while it speaks HTTP.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct HeadLimits {
-    pub(super) timeout: Duration,
-    pub(super) bytes: usize,
+pub(super) struct HttpLimits {
+    pub(super) head_timeout: Duration,
+    pub(super) head_bytes: usize,
+    pub(super) write_timeout: Duration,
 }
 
 /// Answers the connection's requests until it ends, is upgraded, or the server drains.
@@ -36,7 +37,7 @@ pub(super) async fn serve<F: Fanout>(
     stream: TcpStream,
     connection: Connection,
     http: Arc<Http<F>>,
-    head: HeadLimits,
+    limits: HttpLimits,
     draining: CancellationToken,
 ) {
     let peer = connection.peer;
@@ -49,8 +50,9 @@ pub(super) async fn serve<F: Fanout>(
         // Without it, hyper's timeouts are silently off.
         .timer(TokioTimer::new())
         // Between requests too: an idle connection goes as well.
-        .header_read_timeout(head.timeout)
-        .max_buf_size(head.bytes);
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(limits.head_bytes);
+    let stream = HttpStream::new(stream, limits.write_timeout);
     let serving = builder
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

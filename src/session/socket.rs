@@ -50,7 +50,7 @@ pub(super) struct Turn {
     pub(super) messages: Vec<Inbound>,
     /// Control frames that answer the peer's: to be written after the answers to the messages.
     pub(super) control: Vec<u8>,
-    /// Whether a frame was complete, of any kind.
+    /// Whether a message or a control frame was complete.
     pub(super) is_alive: bool,
     /// Why there will be no further one.
     pub(super) end: Option<Close>,

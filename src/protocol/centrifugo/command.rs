@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{error::Category, value::RawValue};
 
 /// One command of a client. A frame holds one for each of its lines.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ pub fn commands(
 impl<'a> Command<'a> {
     fn parse(line: &'a str) -> Result<Self, CommandError> {
         let envelope: Envelope<'a> = serde_json::from_str(line)
-            .map_err(|error| CommandError::Unreadable(format!("not a command: {error}")))?;
+            .map_err(|error| CommandError::Unreadable(format!("a command is {}", fault(&error))))?;
         let Envelope { id, method } = envelope;
         let Some((name, parameters)) = method else {
             return match id {
@@ -187,13 +187,13 @@ impl<'a> Command<'a> {
             };
         };
         if id == 0 && name != "send" {
-            let detail = format!("{} without an id, must be 1 or more", Excerpt(&name));
-            return Err(CommandError::Unreadable(detail));
+            let detail = "a command without an id, must be 1 or more";
+            return Err(CommandError::Unreadable(detail.to_owned()));
         }
         let request =
             Request::parse(name, parameters).map_err(|error| CommandError::BadParameters {
                 id,
-                detail: error.to_string(),
+                detail: format!("the parameters are {}", fault(&error)),
             })?;
         Ok(Self { id, request })
     }
@@ -219,15 +219,16 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A peer's word in our sentence: escaped, and no longer than a sentence bears.
-struct Excerpt<'a>(&'a str);
-
-impl fmt::Display for Excerpt<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const CHARACTERS_MAX: usize = 32;
-        let excerpt: String = self.0.chars().take(CHARACTERS_MAX).collect();
-        write!(f, "{excerpt:?}")
-    }
+/// What is wrong with some JSON and where, without a word of it: serde's own messages quote the value,
+/// which would carry payloads into logs.
+fn fault(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        Category::Syntax => "not JSON",
+        Category::Eof => "JSON that ends too early",
+        Category::Data => "not an object of the shape that it must have",
+        Category::Io => "unreadable",
+    };
+    format!("{what}, seen at column {}", error.column())
 }
 
 struct Envelope<'a> {
@@ -389,6 +390,20 @@ mod tests {
                 ),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn an_error_quotes_nothing_of_what_was_sent() {
+        for text in [
+            r#"{"id":"hunter2"}"#,
+            r#"{"id":1,"subscribe":{"channel":"a","recover":"hunter2"}}"#,
+            r#"{"id":1,"hunter2":1,"hunter2":2}"#,
+            r#"{"hunter2":{}}"#,
+            "hunter2",
+        ] {
+            let error = parse(text).remove(0).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 
