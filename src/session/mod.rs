@@ -249,22 +249,23 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         if turn.is_alive {
             self.clock.heard();
         }
+        let start = Instant::now();
         let mut end = Ok(());
         for message in &turn.messages {
-            end = self.handle(message).await;
+            end = self.handle(message, start).await;
             if end.is_err() {
                 break;
             }
         }
         // Also when it ends here: what came before was answered, and must be done.
-        let done = self.finish_turn().await;
+        let done = self.finish_turn(start).await;
         // Behind the answers to what came before: nothing may follow a close frame.
         self.rooms.outbox.replies().extend_from_slice(&turn.control);
         end.and(done).and(turn.end.map_or(Ok(()), Err))
     }
 
-    async fn finish_turn(&mut self) -> Result<(), Close> {
-        let start = Instant::now();
+    /// Publishes what the turn that began at `start` has put together.
+    async fn finish_turn(&mut self, start: Instant) -> Result<(), Close> {
         while !self.dialect.end_of_turn(&mut self.rooms).await? {
             self.rest(start).await?;
         }
@@ -290,9 +291,9 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         }
     }
 
-    /// Handles one message, resting where its replies have piled up.
-    async fn handle(&mut self, message: &Inbound) -> Result<(), Close> {
-        let start = Instant::now();
+    /// Handles one message of the turn that began at `start`, resting where its replies pile up or
+    /// others have to run first.
+    async fn handle(&mut self, message: &Inbound, start: Instant) -> Result<(), Close> {
         let mut from = Some(0);
         while let Some(next) = from {
             from = self.dialect.message(&mut self.rooms, message, next).await?;
