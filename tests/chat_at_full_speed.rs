@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::json;
-use support::{TestServer, client_frame, config, upgraded};
+use support::{Peer, TestServer, client_frame, config, soon, upgraded};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -192,4 +192,43 @@ async fn messages_that_grow_in_a_dialect_harm_nobody_who_reads() {
         .flat_map(|_| client_frame(0x81, &[1; 64 * 1024]))
         .collect();
     everybody_hears_all_of(burst, 40).await;
+}
+
+/// One who is in the room `home` and nowhere else.
+async fn at_home(server: &TestServer, home: &str) -> Peer {
+    let mut peer = server.centrifugo("").await;
+    peer.ask(json!({"id": 2, "subscribe": {"channel": home}}))
+        .await;
+    peer
+}
+
+/// Says 400 things in the room `away`, in one frame, and hears 400 at home.
+async fn talk_crosswise(peer: &mut Peer, away: &str) {
+    let said = |id| json!({"id": id, "publish": {"channel": away, "data": id}}).to_string();
+    peer.send((3..403).map(said).collect::<Vec<_>>().join("\n"))
+        .await;
+    let (mut replies, mut pushes) = (0, 0);
+    while replies < 400 || pushes < 400 {
+        for line in peer.next_text().await.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            match value["push"]["pub"]["data"].as_u64() {
+                Some(_) => pushes += 1,
+                None => replies += usize::from(value["publish"].is_object()),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_talk_into_each_others_rooms_do_not_wait_for_each_other() {
+    let server = TestServer::start(config(|config| {
+        // So narrow that each of them is soon waited for, in the middle of its own frame.
+        config.room_defaults.lag_messages = 16;
+    }))
+    .await;
+    let (mut a, mut b) = (at_home(&server, "a").await, at_home(&server, "b").await);
+    let talking = async { tokio::join!(talk_crosswise(&mut a, "b"), talk_crosswise(&mut b, "a")) };
+    // A publisher that loses patience does so after a second, and each of these would.
+    soon("the end of the talk", talking).await;
+    assert_eq!(server.status().await.closed["slow_consumer"], 0);
 }

@@ -166,8 +166,8 @@ impl<F: Fanout> Node<F> {
     }
 
     /// Publishes `batch` in the room of that name, which comes into being if it is not there, at the
-    /// pace of its members that are not stalled. For those who are not in it: a member publishes
-    /// through its [`Subscription`].
+    /// pace of its members that are not stalled. For callers that no member waits for; a session
+    /// publishes through its [`Subscription`], or by [`publish_at`](Self::publish_at).
     ///
     /// # Errors
     /// [`RoomError::TooMany`] when it is not there and no further room may be.
@@ -178,23 +178,42 @@ impl<F: Fanout> Node<F> {
     ) -> Result<Receipt, RoomError> {
         let start = Instant::now();
         loop {
-            let room = self.room(name)?;
-            let before = batch.len();
             let is_patient = start.elapsed() < PUBLISH_PATIENCE;
             let pace = if is_patient {
                 Pace::WithinReach
             } else {
                 Pace::Now
             };
+            let receipt = self.publish_at(name, batch, pace).await?;
+            if batch.is_empty() {
+                return Ok(receipt);
+            }
+            // Members that are not stalled have to run first.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Publishes once what `pace` allows of `batch` in the room of that name, and leaves the rest in
+    /// it.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn publish_at(
+        &self,
+        name: &RoomName,
+        batch: &mut Vec<Publication>,
+        pace: Pace,
+    ) -> Result<Receipt, RoomError> {
+        loop {
+            let room = self.room(name)?;
+            let before = batch.len();
             let published = room.engine().publish(batch, pace).await;
             self.counters.published.add((before - batch.len()) as u64);
             match published {
-                Ok(receipt) if batch.is_empty() => {
+                Ok(receipt) => {
                     self.release(&room);
                     return Ok(receipt);
                 }
-                // Members that are not stalled have to run first.
-                Ok(_) => tokio::task::yield_now().await,
                 Err(Retired) => self.forget(&room),
             }
         }

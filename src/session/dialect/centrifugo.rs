@@ -107,7 +107,10 @@ impl Centrifugo {
                 self.replies.done(id, "unsubscribe");
                 Ok(())
             }
-            Request::Publish(publish) => self.publish(rooms, id, &publish, frame).await,
+            Request::Publish(publish) => match self.publish(rooms, id, &publish, frame).await {
+                Ok(false) => return Ok(false),
+                answered => answered.map(|_| ()),
+            },
             Request::Presence(room) => self.presence(rooms, id, &room.channel).await,
             Request::PresenceStats(room) => self.presence_stats(rooms, id, &room.channel).await,
             Request::History(history) => self.history(rooms, id, &history).await,
@@ -218,14 +221,15 @@ impl Centrifugo {
         Ok(())
     }
 
-    /// Publishes in a room that the session is in with the rest of the turn, in any other at once.
+    /// Publishes in a room that the session is in with the rest of the turn, in any other at once,
+    /// and tells whether it did. It never waits here for others to run: they may wait for it.
     async fn publish<F: Fanout>(
         &mut self,
         rooms: &mut Rooms<F>,
         id: u32,
         publish: &Publish<'_>,
         frame: &Bytes,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let data = publish.data.ok_or_else(|| {
             Refusal(
                 ErrorCode::BadRequest,
@@ -242,10 +246,17 @@ impl Centrifugo {
             self.batch.push(publication);
         } else {
             let name = admissible(rooms, &publish.channel)?;
-            rooms.node().publish(&name, &mut vec![publication]).await?;
+            let mut single = vec![publication];
+            rooms
+                .node()
+                .publish_at(&name, &mut single, rooms.pace)
+                .await?;
+            if !single.is_empty() {
+                return Ok(false);
+            }
         }
         self.replies.done(id, "publish");
-        Ok(())
+        Ok(true)
     }
 
     async fn presence<F: Fanout>(
