@@ -17,7 +17,9 @@ pub struct Client {
 }
 
 impl Client {
-    pub(super) fn new(newcomer: Newcomer, generation: u64) -> Self {
+    /// The member that `newcomer` became, with the generation that the timeline gave it.
+    #[must_use]
+    pub fn new(newcomer: Newcomer, generation: u64) -> Self {
         let Newcomer {
             info,
             dialect,
@@ -31,41 +33,54 @@ impl Client {
         }
     }
 
-    pub(super) fn dialect(&self) -> Dialect {
+    /// How it wants its frames.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
         self.dialect
     }
 
-    pub(super) fn seat(&self) -> &Seat {
+    /// How it is told about them.
+    #[must_use]
+    pub fn seat(&self) -> &Seat {
         &self.seat
     }
 
-    pub(super) fn info(&self) -> &Arc<ClientInfo> {
+    /// Who it is.
+    #[must_use]
+    pub fn info(&self) -> &Arc<ClientInfo> {
         &self.info
+    }
+
+    /// Tells it, and notes in `growth` how far it is.
+    fn tell(&self, growth: &mut Growth) {
+        let Some(grown) = growth.of(self.dialect) else {
+            return;
+        };
+        let position = self.seat.position();
+        if position >= grown.bounds.end {
+            return;
+        }
+        grown.low_water = grown.low_water.min(position);
+        if !self.seat.is_stalled() {
+            grown.reach = grown.reach.min(position);
+        }
+        self.seat.tell(position < grown.bounds.oldest);
     }
 }
 
 /// Takes the member `id` out, unless its slot has another owner by now.
-pub(super) fn take(clients: &mut Slab<Client>, id: ClientId) -> Option<Client> {
+#[must_use]
+pub fn take(clients: &mut Slab<Client>, id: ClientId) -> Option<Client> {
     let client = clients.get(id.slot)?;
     (client.generation == id.generation).then(|| clients.remove(id.slot))
 }
 
-/// Tells every member that has something to read, and notes what all of them have had by now.
+/// Tells every member that there is something new, and notes in `growth` how far all of them are.
 ///
-/// No await, no I/O, no log line, no allocation and no copy for any of them: this runs under the
-/// lock engine's read lock, beside other walks.
-pub(super) fn tell(clients: &Slab<Client>, growth: &mut Growth) {
+/// No await, no I/O, no log line, no allocation and no copy for any of them: the lock engine calls
+/// this under its read lock, beside other walks.
+pub fn tell(clients: &Slab<Client>, growth: &mut Growth) {
     for (_, client) in clients {
-        if let Some(grown) = growth.of(client.dialect) {
-            let position = client.seat.position();
-            if position >= grown.bounds.end {
-                continue;
-            }
-            grown.low_water = grown.low_water.min(position);
-            if !client.seat.is_stalled() {
-                grown.reach = grown.reach.min(position);
-            }
-            client.seat.tell(position < grown.bounds.oldest);
-        }
+        client.tell(growth);
     }
 }

@@ -32,10 +32,10 @@ use crate::{
 };
 
 mod client;
+pub mod engine;
 mod registry;
 mod timeline;
 
-pub use client::Client;
 pub use registry::Registry;
 pub use timeline::Retired;
 

@@ -15,8 +15,9 @@ use std::{
 use slab::Slab;
 
 use super::{
-    Admission, CatchUp, Client, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
-    Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus, client,
+    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership, Newcomer,
+    Pace, Receipt, Retired, RoomSetup, RoomStatus,
+    client::{self, Client},
     timeline::{Growth, Timeline},
 };
 use crate::{

@@ -1,17 +1,17 @@
 //! A room's order: what numbers, remembers and encodes its events, one after the other.
 //!
-//! The lock engine keeps it under the room's order mutex; an actor would own it. Everything that
-//! must happen in one order happens in here, and nothing else does.
+//! The lock engine keeps it under the room's order mutex; the actor owns it. Everything that must
+//! happen in one order happens in here, and nothing else does.
 
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    CatchUp, Client, Dialect, Encode, Event, HistoryPage, HistoryQuery, HistoryRefusal, Pace,
-    Receipt, RoomSetup,
+    CatchUp, Dialect, Encode, Event, HistoryPage, HistoryQuery, HistoryRefusal, Pace, Receipt,
+    RoomSetup, client::Client,
 };
 use crate::{
     config::RoomConfig,
-    feed::{Append, Bounds, Feed, LagLimit},
+    feed::{Append, Appended, Bounds, Feed, LagLimit},
     history::{History, HistoryLimit, Kept, Position},
     metrics::Deliveries,
     notifier::Seat,
@@ -22,9 +22,10 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retired;
 
-/// A room's order.
+/// A room's order. Whoever holds it exclusively may change it; members are told afterwards, by
+/// [`tell`](super::client::tell).
 #[derive(Debug)]
-pub(super) struct Timeline {
+pub struct Timeline {
     config: RoomConfig,
     encoder: Box<dyn Encode>,
     deliveries: Arc<Deliveries>,
@@ -42,9 +43,9 @@ struct Lane {
     members: u64,
 }
 
-/// Which feeds grew, and how far everybody is in them.
+/// Which feeds grew since members were last told, and how far everybody is in them.
 #[derive(Debug, Default)]
-pub(super) struct Growth([Option<Grown>; Dialect::MAX]);
+pub struct Growth([Option<Grown>; Dialect::MAX]);
 
 /// How one feed grew.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub(super) struct Grown {
     pub(super) low_water: u64,
     /// The same of those that are not stalled.
     pub(super) reach: u64,
+    appended: Appended,
     feed: Arc<Feed>,
 }
 
@@ -62,13 +64,34 @@ impl Growth {
         self.0[usize::from(dialect.0)].as_mut()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nobody has anything new to hear.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.0.iter().all(Option::is_none)
     }
 
-    /// Lets the feeds know what everybody has had. A member that came since the append stands
-    /// behind it, so the walk can't have missed a lower position.
-    pub(super) fn settle(self) {
+    /// Whether there is so much of it that members should be told before anything is added.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let mut grown = self.0.iter().flatten();
+        grown.any(|grown| grown.feed.is_full_batch(grown.appended))
+    }
+
+    /// Adds what came after it, so that one walk does for both.
+    pub fn merge(&mut self, later: Self) {
+        for (grown, later) in self.0.iter_mut().zip(later.0) {
+            let Some(mut later) = later else { continue };
+            if let Some(earlier) = grown {
+                later.appended.bytes += earlier.appended.bytes;
+                later.appended.messages += earlier.appended.messages;
+            }
+            *grown = Some(later);
+        }
+    }
+
+    /// Lets the feeds know what everybody has had, after a walk over all. A member that came since the
+    /// append stands behind it, so the walk can't have missed a lower position.
+    pub fn settle(self) {
         for grown in self.0.into_iter().flatten() {
             grown.feed.raise_low_water(grown.low_water);
             grown.feed.set_reach(grown.reach);
@@ -78,17 +101,23 @@ impl Growth {
 
 /// What a newcomer was given, but for its slot.
 #[derive(Debug)]
-pub(super) struct Admitted {
-    pub(super) generation: u64,
-    pub(super) feed: Arc<Feed>,
-    pub(super) position: Option<Position>,
-    pub(super) missed: Option<Vec<Kept>>,
+pub struct Admitted {
+    /// Unique in the room, for its [`ClientId`](crate::id::ClientId).
+    pub generation: u64,
+    /// Where its frames come from now on.
+    pub feed: Arc<Feed>,
+    /// Where history stood at that moment, if the room has one.
+    pub position: Option<Position>,
+    /// What it had missed.
+    pub missed: Option<Vec<Kept>>,
     /// Of the feeds, by its Join.
-    pub(super) growth: Growth,
+    pub growth: Growth,
 }
 
 impl Timeline {
-    pub(super) fn new(setup: RoomSetup) -> Self {
+    /// The order of a room that is empty.
+    #[must_use]
+    pub fn new(setup: RoomSetup) -> Self {
         let RoomSetup {
             config,
             encoder,
@@ -124,7 +153,10 @@ impl Timeline {
     }
 
     /// Publishes what `pace` allows of `batch`, and leaves the rest in it.
-    pub(super) fn publish(
+    ///
+    /// # Errors
+    /// [`Retired`], and nothing has happened.
+    pub fn publish(
         &mut self,
         batch: &mut Vec<Publication>,
         pace: Pace,
@@ -157,8 +189,12 @@ impl Timeline {
         ))
     }
 
-    /// Makes `seat` a member's, from this moment on.
-    pub(super) fn admit(
+    /// Makes `seat` a member's, from this moment on. The caller puts a [`Client`] for it where the
+    /// next walk finds it.
+    ///
+    /// # Errors
+    /// [`Retired`], and nothing has happened.
+    pub fn admit(
         &mut self,
         seat: &Seat,
         info: &ClientInfo,
@@ -189,7 +225,7 @@ impl Timeline {
     }
 
     /// Settles the account of a member that was taken out of the slab.
-    pub(super) fn dismiss(&mut self, client: &Client) -> Growth {
+    pub fn dismiss(&mut self, client: &Client) -> Growth {
         let lane = &mut self.lanes[usize::from(client.dialect().0)];
         lane.members -= 1;
         let unread = lane.feed.bounds().end - client.seat().position();
@@ -200,7 +236,11 @@ impl Timeline {
         self.announce(Event::Leave(client.info()))
     }
 
-    pub(super) fn history(&mut self, query: &HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
+    /// A part of what was published lately.
+    ///
+    /// # Errors
+    /// [`HistoryRefusal`], when there is no history, or not that one.
+    pub fn history(&mut self, query: &HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
         let history = self.history.as_mut().ok_or(HistoryRefusal::Off)?;
         history.expire(Instant::now());
         let position = history.position();
@@ -235,7 +275,8 @@ impl Timeline {
     }
 
     /// How far a member is behind.
-    pub(super) fn pending(&self, client: &Client) -> u64 {
+    #[must_use]
+    pub fn pending(&self, client: &Client) -> u64 {
         let end = self.lanes[usize::from(client.dialect().0)]
             .feed
             .bounds()
@@ -243,18 +284,22 @@ impl Timeline {
         end.saturating_sub(client.seat().position())
     }
 
-    pub(super) fn feed_bytes(&self) -> usize {
+    /// Bytes of encoded frames held, all dialects together.
+    #[must_use]
+    pub fn feed_bytes(&self) -> usize {
         self.lanes.iter().map(|lane| lane.feed.held_bytes()).sum()
     }
 
-    pub(super) fn offset(&self) -> u64 {
+    /// Publications numbered so far, if the room has a history.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
         self.history
             .as_ref()
             .map_or(0, |history| history.position().offset)
     }
 
     /// Lets go of what time has made useless. `clients` says how far everybody is.
-    pub(super) fn tidy<'a>(&mut self, clients: impl Iterator<Item = &'a Client>, now: Instant) {
+    pub fn tidy<'a>(&mut self, clients: impl Iterator<Item = &'a Client>, now: Instant) {
         if let Some(history) = &mut self.history {
             history.expire(now);
         }
@@ -269,7 +314,8 @@ impl Timeline {
         }
     }
 
-    pub(super) fn retire_if_vacant(&mut self, now: Instant) -> bool {
+    /// Retires the room if it has neither members nor history, and tells whether it is retired.
+    pub fn retire_if_vacant(&mut self, now: Instant) -> bool {
         if let Some(history) = &mut self.history {
             history.expire(now);
         }
@@ -361,6 +407,7 @@ impl<'a> Appends<'a> {
                     bounds,
                     low_water: bounds.end,
                     reach: bounds.end,
+                    appended: append.appended(),
                     feed,
                 });
             }

@@ -1,0 +1,7 @@
+//! What an engine is made of: the order, the members, and the walk over them. An engine says who may
+//! touch them when, and nothing else, so engines differ in that alone.
+
+pub use super::{
+    client::{Client, take, tell},
+    timeline::{Admitted, Growth, Timeline},
+};
