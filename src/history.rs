@@ -178,6 +178,12 @@ impl History {
         self.kept.is_empty()
     }
 
+    /// When it will keep nothing any more, if it keeps anything.
+    #[must_use]
+    pub fn kept_until(&self) -> Option<Instant> {
+        self.kept.back().map(|kept| kept.expires)
+    }
+
     /// Lets go of what is too old.
     pub fn expire(&mut self, now: Instant) {
         while self.kept.front().is_some_and(|kept| kept.expires <= now) {

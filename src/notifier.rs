@@ -136,6 +136,11 @@ impl Seat {
         self.position.store(position, Ordering::Relaxed);
     }
 
+    /// Asks the session to close itself.
+    pub fn close(&self, close: Close) {
+        self.notifier.close(close);
+    }
+
     /// Whether the session can't write at present, and will lag if that goes on.
     pub fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)

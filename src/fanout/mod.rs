@@ -1,7 +1,7 @@
 //! Fan-out: one room's members, and how what is published reaches them.
 //!
-//! [`Fanout`] is the contract; [`Registry`] keeps it with a lock. Memory only: no sockets, no HTTP,
-//! no JSON. What a frame looks like, an [`Encode`] says.
+//! [`Fanout`] is the contract; [`Registry`] keeps it with a lock, [`Hub`] with an actor. Memory only:
+//! no sockets, no HTTP, no JSON. What a frame looks like, an [`Encode`] says.
 //!
 //! # The contract
 //! - **Order.** A room has one order, the same for every member: of publications, joins and leaves.
@@ -15,7 +15,10 @@
 //!   yet can be waited for: [`Pace::WithinReach`].
 //! - **Accounting.** For every member, frames appended while it was one = settled + discarded at its
 //!   leave + still pending; [`Deliveries`] counts them.
-//! - **Waiting.** `publish` may wait where an engine has backpressure; the lock engine never does.
+//! - **Told.** When `publish` or `subscribe` returns, every member has been told what it brought.
+//! - **Waiting.** Only where an engine has backpressure. The lock engine never waits; with the actor,
+//!   everything waits for a place among its commands and for its answer, and a leave takes effect in
+//!   the room's order a little after the membership was dropped.
 
 use std::{fmt, sync::Arc, time::Instant};
 
@@ -33,9 +36,11 @@ use crate::{
 
 mod client;
 pub mod engine;
+mod hub;
 mod registry;
 mod timeline;
 
+pub use hub::Hub;
 pub use registry::Registry;
 pub use timeline::Retired;
 
@@ -196,6 +201,9 @@ pub struct RoomStatus {
 /// being used, nothing has happened, and the caller looks it up again. The others then find it empty,
 /// which it was.
 pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
+    /// What the engine is called, in `/status` and logs.
+    const NAME: &'static str;
+
     /// A new room.
     fn open(setup: RoomSetup) -> Arc<Self>;
 

@@ -44,6 +44,8 @@ pub struct Registry {
 }
 
 impl Fanout for Registry {
+    const NAME: &'static str = "lock";
+
     fn open(setup: RoomSetup) -> Arc<Self> {
         Arc::new(Self {
             order: Mutex::new(Timeline::new(setup)),
@@ -71,14 +73,14 @@ impl Fanout for Registry {
         newcomer: Newcomer,
         catch_up: CatchUp,
     ) -> Result<Admission<Self>, Retired> {
-        let (admitted, id) = {
+        let (admitted, growth, id) = {
             let mut order = self.order.lock();
             let Newcomer {
                 info,
                 dialect,
                 seat,
             } = &newcomer;
-            let admitted = order.admit(seat, info, *dialect, &catch_up)?;
+            let (admitted, growth) = order.admit(seat, info, *dialect, &catch_up)?;
             let generation = admitted.generation;
             // Under the order: a publication either comes before the snapshot, and is in it, or
             // after this insert, and its walk finds the newcomer.
@@ -86,9 +88,9 @@ impl Fanout for Registry {
                 .clients
                 .write()
                 .insert(Client::new(newcomer, generation));
-            (admitted, ClientId { slot, generation })
+            (admitted, growth, ClientId { slot, generation })
         };
-        self.tell(admitted.growth);
+        self.tell(growth);
         Ok(Admission {
             membership: Membership::new(self.clone(), id),
             feed: admitted.feed,

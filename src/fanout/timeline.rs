@@ -110,8 +110,6 @@ pub struct Admitted {
     pub position: Option<Position>,
     /// What it had missed.
     pub missed: Option<Vec<Kept>>,
-    /// Of the feeds, by its Join.
-    pub growth: Growth,
 }
 
 impl Timeline {
@@ -200,7 +198,7 @@ impl Timeline {
         info: &ClientInfo,
         dialect: Dialect,
         catch_up: &CatchUp,
-    ) -> Result<Admitted, Retired> {
+    ) -> Result<(Admitted, Growth), Retired> {
         self.check_retired()?;
         if let Some(history) = &mut self.history {
             history.expire(Instant::now());
@@ -215,13 +213,13 @@ impl Timeline {
         let generation = self.generations;
         // Its own Join too: by then it stands in the room's order like everybody else.
         let growth = self.announce(Event::Join(info));
-        Ok(Admitted {
+        let admitted = Admitted {
             generation,
             feed,
             position,
             missed,
-            growth,
-        })
+        };
+        Ok((admitted, growth))
     }
 
     /// Settles the account of a member that was taken out of the slab.
@@ -296,6 +294,12 @@ impl Timeline {
         self.history
             .as_ref()
             .map_or(0, |history| history.position().offset)
+    }
+
+    /// When history will have nothing left, if it has anything.
+    #[must_use]
+    pub fn kept_until(&self) -> Option<Instant> {
+        self.history.as_ref().and_then(History::kept_until)
     }
 
     /// Lets go of what time has made useless. `clients` says how far everybody is.

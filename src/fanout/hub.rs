@@ -1,0 +1,404 @@
+//! The actor engine: a room is a task that owns its members and takes commands from a channel.
+//!
+//! What the lock engine does under its locks, this task does by itself, with the same timeline, the
+//! same members and the same walk; only the coordination differs. Commands that are there together
+//! are handled together, and the members are told once for all of them. The channel is bounded:
+//! whoever publishes faster than the task takes it waits for a place, which is the backpressure that
+//! the lock engine doesn't have. The task itself waits for nobody.
+
+use std::{mem, sync::Arc, time::Instant};
+
+use slab::Slab;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership, Newcomer,
+    Pace, Receipt, Retired, RoomSetup, RoomStatus,
+    client::{self, Client},
+    timeline::{Admitted, Growth, Timeline},
+};
+use crate::{
+    close::{Close, CloseReason},
+    id::ClientId,
+    publication::{ClientInfo, Publication},
+    sync::Mutex,
+};
+
+/// Commands that may wait. A tenth would make publishers wait for each other's walks; ten times as
+/// many would let a burst grow large before anybody feels it.
+const COMMANDS_MAX: usize = 256;
+
+/// What a task keeps of its buffers for commands and answers between wake-ups: small rooms stay
+/// small.
+const KEPT_MAX: usize = 32;
+
+/// Why a timeline in here never is.
+const NOT_RETIRED: &str = "the door retires this room, and not its timeline";
+
+/// One room of the actor engine. Opened within a tokio runtime, which runs its task until the last
+/// handle is dropped.
+#[derive(Debug)]
+pub struct Hub {
+    commands: mpsc::Sender<Command>,
+    door: Arc<Door>,
+}
+
+/// What became of a batch, and what is left of it.
+type Published = (Receipt, Vec<Publication>);
+
+/// A newcomer's place, and what it finds there.
+type Entry = (ClientId, Admitted);
+
+/// What the task is asked to do.
+#[derive(Debug)]
+enum Command {
+    Publish {
+        batch: Vec<Publication>,
+        pace: Pace,
+        answer: oneshot::Sender<Published>,
+    },
+    Subscribe {
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+        answer: oneshot::Sender<Entry>,
+    },
+    Presence(oneshot::Sender<Vec<Arc<ClientInfo>>>),
+    History(
+        HistoryQuery,
+        oneshot::Sender<Result<HistoryPage, HistoryRefusal>>,
+    ),
+    Status(oneshot::Sender<RoomStatus>),
+    Tidy(Instant, oneshot::Sender<()>),
+    /// Somebody has left, and nothing else.
+    Look,
+}
+
+impl Fanout for Hub {
+    const NAME: &'static str = "hub";
+
+    fn open(setup: RoomSetup) -> Arc<Self> {
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let door = Arc::new(Door::default());
+        let actor = Actor {
+            timeline: Timeline::new(setup),
+            clients: Slab::new(),
+            growth: Growth::default(),
+            answers: Vec::new(),
+            door: door.clone(),
+        };
+        tokio::spawn(actor.run(inbox));
+        Arc::new(Self { commands, door })
+    }
+
+    async fn publish(&self, batch: &mut Vec<Publication>, pace: Pace) -> Result<Receipt, Retired> {
+        // A place first: whoever is dropped while it waits for one has not lost its batch.
+        let place = self.commands.reserve().await.map_err(|_| Retired)?;
+        self.door.enter()?;
+        let (answer, answered) = oneshot::channel();
+        place.send(Command::Publish {
+            batch: mem::take(batch),
+            pace,
+            answer,
+        });
+        let (receipt, rest) = answered.await.map_err(|_| Retired)?;
+        *batch = rest;
+        Ok(receipt)
+    }
+
+    async fn subscribe(
+        self: &Arc<Self>,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+    ) -> Result<Admission<Self>, Retired> {
+        let place = self.commands.reserve().await.map_err(|_| Retired)?;
+        self.door.enter()?;
+        let (answer, answered) = oneshot::channel();
+        place.send(Command::Subscribe {
+            newcomer,
+            catch_up,
+            answer,
+        });
+        let (id, admitted) = answered.await.map_err(|_| Retired)?;
+        Ok(Admission {
+            membership: Membership::new(self.clone(), id),
+            feed: admitted.feed,
+            position: admitted.position,
+            missed: admitted.missed,
+        })
+    }
+
+    fn leave(&self, id: ClientId) {
+        self.door.leave(id);
+        // Without a place, there are commands that the task has not seen yet, and before it handles
+        // any it looks who has left.
+        let _ = self.commands.try_send(Command::Look);
+    }
+
+    async fn presence(&self) -> Vec<Arc<ClientInfo>> {
+        self.ask(Command::Presence).await.unwrap_or_default()
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
+        let page = self.ask(|answer| Command::History(query, answer)).await;
+        page.unwrap_or(Err(HistoryRefusal::Off))
+    }
+
+    async fn status(&self) -> RoomStatus {
+        self.ask(Command::Status).await.unwrap_or_default()
+    }
+
+    async fn tidy(&self, now: Instant) {
+        self.ask(|answer| Command::Tidy(now, answer))
+            .await
+            .unwrap_or_default();
+    }
+
+    fn retire_if_vacant(&self, now: Instant) -> bool {
+        self.door.retire_if_vacant(now)
+    }
+}
+
+impl Hub {
+    /// The task's answer; none if the task is gone, which it is only with the runtime.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.ok()?;
+        answered.await.ok()
+    }
+}
+
+/// What those who can't wait for the task need to know and to say: a membership that is dropped, and
+/// whoever lets a vacant room go.
+#[derive(Debug, Default)]
+struct Door {
+    /// In the lock order this stands where `room.order` does. Held for a look or a note.
+    traffic: Mutex<Traffic>,
+}
+
+#[derive(Debug, Default)]
+struct Traffic {
+    /// Commands on their way that may bring something into the room.
+    coming: usize,
+    /// Members that have left, which the task has still to hear.
+    leaving: Vec<ClientId>,
+    /// As the task counted them, but for those of whom it has heard since.
+    members: usize,
+    /// When history will have nothing left.
+    kept_until: Option<Instant>,
+    is_retired: bool,
+}
+
+impl Door {
+    /// Announces a command that may bring something into the room; called once it has a place.
+    fn enter(&self) -> Result<(), Retired> {
+        let mut traffic = self.traffic.lock();
+        if traffic.is_retired {
+            return Err(Retired);
+        }
+        traffic.coming += 1;
+        Ok(())
+    }
+
+    fn leave(&self, id: ClientId) {
+        self.traffic.lock().leaving.push(id);
+    }
+
+    fn retire_if_vacant(&self, now: Instant) -> bool {
+        let mut traffic = self.traffic.lock();
+        let is_vacant = traffic.coming == 0
+            && traffic.members <= traffic.leaving.len()
+            && traffic.kept_until.is_none_or(|until| until <= now);
+        traffic.is_retired |= is_vacant;
+        traffic.is_retired
+    }
+
+    /// Who has left since the task last asked.
+    fn departures(&self) -> Vec<ClientId> {
+        let mut traffic = self.traffic.lock();
+        traffic.members = traffic.members.saturating_sub(traffic.leaving.len());
+        mem::take(&mut traffic.leaving)
+    }
+
+    /// Notes what is in the room after `came` commands that were announced.
+    fn record(&self, came: usize, members: usize, kept_until: Option<Instant>) {
+        let mut traffic = self.traffic.lock();
+        traffic.coming -= came;
+        traffic.members = members;
+        traffic.kept_until = kept_until;
+    }
+}
+
+/// The room's task.
+#[derive(Debug)]
+struct Actor {
+    timeline: Timeline,
+    clients: Slab<Client>,
+    /// Of the feeds, since the members were last told.
+    growth: Growth,
+    /// What is to be said once they have been.
+    answers: Vec<Answer>,
+    door: Arc<Door>,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Published(oneshot::Sender<Published>, Published),
+    Admitted(oneshot::Sender<Entry>, Entry),
+}
+
+impl Actor {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let mut commands = Vec::new();
+        while inbox.recv_many(&mut commands, COMMANDS_MAX).await > 0 {
+            // Before the commands: whoever leaves and comes back has left first.
+            for id in self.door.departures() {
+                self.dismiss(id);
+            }
+            for command in commands.drain(..) {
+                self.handle(command);
+            }
+            commands.shrink_to(KEPT_MAX);
+            self.tell();
+            self.answer();
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        match command {
+            Command::Publish {
+                mut batch,
+                pace,
+                answer,
+            } => {
+                let published = self.timeline.publish(&mut batch, pace);
+                let (receipt, growth) = published.expect(NOT_RETIRED);
+                self.grow(growth);
+                let rest = batch;
+                self.answers
+                    .push(Answer::Published(answer, (receipt, rest)));
+            }
+            Command::Subscribe {
+                newcomer,
+                catch_up,
+                answer,
+            } => self.admit(newcomer, &catch_up, answer),
+            Command::Presence(answer) => {
+                let infos = self.clients.iter().map(|(_, client)| client.info().clone());
+                // Here and below: who asked may have gone.
+                let _ = answer.send(infos.collect());
+            }
+            Command::History(query, answer) => {
+                let _ = answer.send(self.timeline.history(&query));
+            }
+            Command::Status(answer) => {
+                let _ = answer.send(self.status());
+            }
+            Command::Tidy(now, answer) => {
+                self.tidy(now);
+                let _ = answer.send(());
+            }
+            Command::Look => {}
+        }
+    }
+
+    fn admit(&mut self, newcomer: Newcomer, catch_up: &CatchUp, answer: oneshot::Sender<Entry>) {
+        let Newcomer {
+            info,
+            dialect,
+            seat,
+        } = &newcomer;
+        let admitted = self.timeline.admit(seat, info, *dialect, catch_up);
+        let (admitted, growth) = admitted.expect(NOT_RETIRED);
+        let generation = admitted.generation;
+        let slot = self.clients.insert(Client::new(newcomer, generation));
+        // Now, and not before: a walk that this causes has to find the newcomer.
+        self.grow(growth);
+        let entry = (ClientId { slot, generation }, admitted);
+        self.answers.push(Answer::Admitted(answer, entry));
+    }
+
+    fn dismiss(&mut self, id: ClientId) {
+        if let Some(left) = client::take(&mut self.clients, id) {
+            let growth = self.timeline.dismiss(&left);
+            self.grow(growth);
+        }
+    }
+
+    /// Notes what the members have still to be told; at once, if it is so much that those who are
+    /// not told lag.
+    fn grow(&mut self, growth: Growth) {
+        self.growth.merge(growth);
+        if self.growth.is_full() {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        if !self.growth.is_empty() {
+            client::tell(&self.clients, &mut self.growth);
+            mem::take(&mut self.growth).settle();
+        }
+    }
+
+    /// Answers those who wait until the members are told.
+    fn answer(&mut self) {
+        // First the door, then the answers: who has one may be gone at once, and look at the door.
+        self.record(self.answers.len());
+        let mut answers = mem::take(&mut self.answers);
+        for answer in answers.drain(..) {
+            match answer {
+                // The publisher may have gone; what it published is published.
+                Answer::Published(answer, published) => drop(answer.send(published)),
+                Answer::Admitted(answer, entry) => {
+                    if let Err((id, _)) = answer.send(entry) {
+                        self.dismiss(id);
+                    }
+                }
+            }
+        }
+        answers.shrink_to(KEPT_MAX);
+        self.answers = answers;
+        self.tell();
+        self.record(0);
+    }
+
+    fn record(&self, came: usize) {
+        self.door
+            .record(came, self.clients.len(), self.timeline.kept_until());
+    }
+
+    fn tidy(&mut self, now: Instant) {
+        let clients = self.clients.iter().map(|(_, client)| client);
+        self.timeline.tidy(clients, now);
+        // A slab never shrinks by itself: after a rush it would keep its largest size for good.
+        if self.clients.len() < self.clients.capacity() / 4 {
+            self.clients.shrink_to_fit();
+        }
+    }
+
+    fn status(&self) -> RoomStatus {
+        let pending = self
+            .clients
+            .iter()
+            .map(|(_, client)| self.timeline.pending(client));
+        RoomStatus {
+            clients: self.clients.len(),
+            pending: pending.sum(),
+            feed_bytes: self.timeline.feed_bytes(),
+            offset: self.timeline.offset(),
+        }
+    }
+}
+
+impl Drop for Actor {
+    /// A task ends when nobody holds the room any more. One that ends before was brought down by a
+    /// bug, or with its runtime; its members would wait for ever.
+    fn drop(&mut self) {
+        for (_, client) in &self.clients {
+            let detail = "the room's task has ended";
+            client
+                .seat()
+                .close(Close::new(CloseReason::Internal, detail));
+        }
+    }
+}
