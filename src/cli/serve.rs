@@ -3,8 +3,8 @@
 use std::{future::Future, io, process, process::ExitCode};
 
 use slabcast::{
-    config::Config,
-    fanout::Registry,
+    config::{Config, Engine},
+    fanout::{Fanout, Hub, Registry},
     server::{ServeError, Server},
 };
 use tokio::{
@@ -50,17 +50,21 @@ pub(super) fn run(settings: Settings) -> ExitCode {
             );
         }
     };
-    match runtime.block_on(serve(config, shutdown)) {
+    let served = match config.engine {
+        Engine::Lock => runtime.block_on(serve::<Registry>(config, shutdown)),
+        Engine::Hub => runtime.block_on(serve::<Hub>(config, shutdown)),
+    };
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error, EXIT_FAILED),
     }
 }
 
-async fn serve(
+async fn serve<F: Fanout>(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let server = Server::<Registry>::bind(config).await?;
+    let server = Server::<F>::bind(config).await?;
     let address = server.local_addr();
     say(format_args!("slabcast listens on http://{address}/\n"));
     if address.ip().is_loopback() {

@@ -18,6 +18,10 @@ pub(super) struct Settings {
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
 
+    /// Coordinate each room with a lock, or with a task that takes commands [default: lock]
+    #[arg(long, value_name = "ENGINE", value_parser = ["lock", "hub"])]
+    engine: Option<String>,
+
     /// Let anybody connect without a token, also from other machines
     #[arg(long)]
     anonymous: bool,
@@ -75,6 +79,7 @@ impl Settings {
         let joined = |list: Vec<String>| (!list.is_empty()).then(|| list.join(","));
         let flags = [
             ("listen", "--listen", self.listen),
+            ("engine", "--engine", self.engine),
             (
                 "anonymous",
                 "--anonymous",
@@ -156,6 +161,7 @@ mod tests {
     fn every_flag_sets_its_key() {
         let config = configured(&[
             "--listen=0.0.0.0:1",
+            "--engine=hub",
             "--anonymous",
             "--allowed-host=a.example",
             "--allowed-origin=https://a.example",
@@ -164,6 +170,7 @@ mod tests {
             "--set=limits.rooms=5",
         ]);
         assert_eq!(config.listen.to_string(), "0.0.0.0:1");
+        assert_eq!(config.engine, slabcast::config::Engine::Hub);
         assert_eq!(config.anonymous, Some(true));
         assert_eq!(config.allowed_hosts, ["a.example"]);
         assert_eq!(config.allowed_origins, ["https://a.example"]);

@@ -47,6 +47,9 @@ pub struct Config {
     /// Where to listen. Port 0 takes a free one.
     #[serde(deserialize_with = "units::address::deserialize")]
     pub listen: SocketAddr,
+    /// What coordinates the members of a room. The program chooses by it; who embeds the server
+    /// names the engine in [`Server`](../server/struct.Server.html)'s type.
+    pub engine: Engine,
     /// Whether anybody may connect without a token; unset: exactly while listening on loopback.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<bool>,
@@ -64,6 +67,16 @@ pub struct Config {
     pub room_defaults: RoomConfig,
     /// The options of rooms by namespace: `chat` covers `chat:lobby`.
     pub rooms: BTreeMap<String, RoomConfig>,
+}
+
+/// What coordinates the members of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// A lock that all connections share: [`Registry`](../fanout/struct.Registry.html).
+    Lock,
+    /// A task for each room, which takes commands: [`Hub`](../fanout/struct.Hub.html).
+    Hub,
 }
 
 /// Logging.
@@ -184,6 +197,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            engine: Engine::Lock,
             anonymous: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),

@@ -12,6 +12,8 @@ use crate::{fanout::Fanout, id::RoomName};
 pub struct NodeStatus {
     /// The server's version.
     pub version: &'static str,
+    /// What coordinates the members of a room: `lock` or `hub`.
+    pub engine: &'static str,
     /// Unique for each start of a server.
     pub node: String,
     /// Since the start.
@@ -119,6 +121,7 @@ pub(super) async fn collect<F: Fanout>(
     let counters = node.counters();
     NodeStatus {
         version: env!("CARGO_PKG_VERSION"),
+        engine: F::NAME,
         node: node.id().to_owned(),
         uptime_seconds: node.started.elapsed().as_secs(),
         connections,

@@ -118,7 +118,7 @@ impl<F: Fanout> Server<F> {
         let connections = TaskTracker::new();
         let http = Http::new(node.clone(), connections.clone(), draining.clone());
         let connections_max = descriptors::connections_max(node.config().limits.connections);
-        info!(connections_max, "serving");
+        info!(connections_max, engine = F::NAME, "serving");
         let acceptor = Acceptor {
             listener,
             node: node.clone(),
