@@ -13,6 +13,7 @@ use std::{
 };
 
 use serde_json::json;
+use slabcast::fanout::Fanout;
 use support::{Peer, TestServer, client_frame, config, soon, upgraded};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -85,8 +86,8 @@ async fn receive(mut from: tokio::net::tcp::OwnedReadHalf) -> Seen {
     }
 }
 
-async fn everybody_talks_to_everybody(history_size: usize) {
-    let server = TestServer::start(config(|config| {
+async fn everybody_talks_to_everybody<F: Fanout>(history_size: usize) {
+    let server = TestServer::<F>::on_engine(config(|config| {
         config.room_defaults.history_size = history_size;
     }))
     .await;
@@ -126,19 +127,19 @@ async fn everybody_talks_to_everybody(history_size: usize) {
     assert_eq!(status.deliveries.delivered, status.deliveries.due);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_with_history() {
-    everybody_talks_to_everybody(100).await;
+async fn sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_with_history<F: Fanout>() {
+    everybody_talks_to_everybody::<F>(100).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_without_history() {
-    everybody_talks_to_everybody(0).await;
+async fn sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_without_history<
+    F: Fanout,
+>() {
+    everybody_talks_to_everybody::<F>(0).await;
 }
 
 /// A room with a plain member and a Centrifugo member that only listen, and one that says `burst`.
-async fn everybody_hears_all_of(burst: Vec<u8>, messages: usize) {
-    let server = TestServer::start(config(|_| ())).await;
+async fn everybody_hears_all_of<F: Fanout>(burst: Vec<u8>, messages: usize) {
+    let server = TestServer::<F>::on_engine(config(|_| ())).await;
     let mut plain = server.plain("/ws/lobby").await;
     let mut centrifugo = server.centrifugo("").await;
     centrifugo
@@ -178,24 +179,22 @@ async fn everybody_hears_all_of(burst: Vec<u8>, messages: usize) {
     assert_eq!(server.status().await.dropped, 0);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_burst_longer_than_the_lag_limit_harms_nobody_who_reads() {
+async fn a_burst_longer_than_the_lag_limit_harms_nobody_who_reads<F: Fanout>() {
     // More messages in one read than a member may be behind.
     let burst: Vec<u8> = (0..30_000).flat_map(|_| client_frame(0x81, b"")).collect();
-    everybody_hears_all_of(burst, 30_000).await;
+    everybody_hears_all_of::<F>(burst, 30_000).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_that_grow_in_a_dialect_harm_nobody_who_reads() {
+async fn messages_that_grow_in_a_dialect_harm_nobody_who_reads<F: Fanout>() {
     // As JSON, each control character is six bytes, and three of these are more than the limit.
     let burst: Vec<u8> = (0..40)
         .flat_map(|_| client_frame(0x81, &[1; 64 * 1024]))
         .collect();
-    everybody_hears_all_of(burst, 40).await;
+    everybody_hears_all_of::<F>(burst, 40).await;
 }
 
 /// One who is in the room `home` and nowhere else.
-async fn at_home(server: &TestServer, home: &str) -> Peer {
+async fn at_home<F: Fanout>(server: &TestServer<F>, home: &str) -> Peer {
     let mut peer = server.centrifugo("").await;
     peer.ask(json!({"id": 2, "subscribe": {"channel": home}}))
         .await;
@@ -219,9 +218,8 @@ async fn talk_crosswise(peer: &mut Peer, away: &str) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn those_who_talk_into_each_others_rooms_do_not_wait_for_each_other() {
-    let server = TestServer::start(config(|config| {
+async fn those_who_talk_into_each_others_rooms_do_not_wait_for_each_other<F: Fanout>() {
+    let server = TestServer::<F>::on_engine(config(|config| {
         // So narrow that each of them is soon waited for, in the middle of its own frame.
         config.room_defaults.lag_messages = 16;
     }))
@@ -232,3 +230,11 @@ async fn those_who_talk_into_each_others_rooms_do_not_wait_for_each_other() {
     soon("the end of the talk", talking).await;
     assert_eq!(server.status().await.closed["slow_consumer"], 0);
 }
+
+on_every_engine!(
+    sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_with_history,
+    sixteen_who_say_20000_things_each_hear_all_of_them_in_one_order_without_history,
+    a_burst_longer_than_the_lag_limit_harms_nobody_who_reads,
+    messages_that_grow_in_a_dialect_harm_nobody_who_reads,
+    those_who_talk_into_each_others_rooms_do_not_wait_for_each_other,
+);

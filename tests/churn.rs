@@ -15,6 +15,7 @@ use std::sync::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 use slabcast::{
+    fanout::Fanout,
     id::RoomName,
     publication::{PayloadKind, Publication},
 };
@@ -38,10 +39,11 @@ async fn pushes_before_reply(peer: &mut Peer, id: u64) -> u64 {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_comings_and_goings_leak_nothing_and_nothing_comes_from_a_room_that_was_left()
-{
-    let server = TestServer::start(config(|config| config.room_defaults.history_size = 0)).await;
+async fn ten_thousand_comings_and_goings_leak_nothing_and_nothing_comes_from_a_room_that_was_left<
+    F: Fanout,
+>() {
+    let server =
+        TestServer::<F>::on_engine(config(|config| config.room_defaults.history_size = 0)).await;
     let stop = Arc::new(AtomicBool::new(false));
     let publishing = tokio::spawn({
         let (node, stop) = (server.node.clone(), stop.clone());
@@ -97,3 +99,7 @@ async fn ten_thousand_comings_and_goings_leak_nothing_and_nothing_comes_from_a_r
     );
     assert!(deliveries.delivered >= heard);
 }
+
+on_every_engine!(
+    ten_thousand_comings_and_goings_leak_nothing_and_nothing_comes_from_a_room_that_was_left,
+);

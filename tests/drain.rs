@@ -16,6 +16,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use slabcast::{
     config::Config,
+    fanout::Fanout,
     id::RoomName,
     node::NodeStatus,
     publication::{PayloadKind, Publication},
@@ -163,8 +164,10 @@ const BEHIND_MESSAGES: usize = 400;
 static BEHIND_MESSAGE: [u8; 60_000] = [b'x'; 60_000];
 
 /// A server with a member of the lobby that has read nothing yet, and is far behind.
-async fn with_a_member_behind(change: impl FnOnce(&mut Config)) -> (TestServer, TcpStream) {
-    let server = TestServer::start(config(|config| {
+async fn with_a_member_behind<F: Fanout>(
+    change: impl FnOnce(&mut Config),
+) -> (TestServer<F>, TcpStream) {
+    let server = TestServer::<F>::on_engine(config(|config| {
         config.timeouts.close = Duration::from_secs(3600);
         config.timeouts.write = Duration::from_secs(3600);
         config.room_defaults.lag_bytes = 64 << 20;
@@ -201,9 +204,8 @@ async fn with_a_member_behind(change: impl FnOnce(&mut Config)) -> (TestServer, 
     (server, behind)
 }
 
-#[tokio::test]
-async fn a_drain_gives_a_member_that_is_behind_the_time_to_read_everything() {
-    let (mut server, mut behind) = with_a_member_behind(|_| ()).await;
+async fn a_drain_gives_a_member_that_is_behind_the_time_to_read_everything<F: Fanout>() {
+    let (mut server, mut behind) = with_a_member_behind::<F>(|_| ()).await;
     server.begin_drain();
     nobody_is_accepted(server.addr).await;
     let goodbye = Goodbye::read(&mut behind).await;
@@ -219,11 +221,10 @@ async fn a_drain_gives_a_member_that_is_behind_the_time_to_read_everything() {
     assert_eq!(deliveries.delivered, deliveries.due, "{deliveries:?}");
 }
 
-#[tokio::test]
-async fn a_peer_that_takes_nothing_can_not_hold_a_drain_up_beyond_its_deadline() {
+async fn a_peer_that_takes_nothing_can_not_hold_a_drain_up_beyond_its_deadline<F: Fanout>() {
     let deadline = Duration::from_millis(700);
     let (mut server, _behind) =
-        with_a_member_behind(|config| config.timeouts.drain_deadline = deadline).await;
+        with_a_member_behind::<F>(|config| config.timeouts.drain_deadline = deadline).await;
     let mut good = server.plain("/ws/garden").await;
     let begin = Instant::now();
     server.begin_drain();
@@ -236,9 +237,8 @@ async fn a_peer_that_takes_nothing_can_not_hold_a_drain_up_beyond_its_deadline()
     assert_eq!(server.status().await.connections, 1, "left alone");
 }
 
-#[tokio::test]
-async fn a_drain_ends_as_soon_as_everybody_is_gone() {
-    let mut server = TestServer::start(config(|config| {
+async fn a_drain_ends_as_soon_as_everybody_is_gone<F: Fanout>() {
+    let mut server = TestServer::<F>::on_engine(config(|config| {
         config.timeouts.drain_window = Duration::from_secs(3000);
         config.timeouts.drain_deadline = Duration::from_secs(3600);
         config.timeouts.close = Duration::from_secs(3600);
@@ -298,11 +298,10 @@ async fn an_upgrade_that_was_half_asked_for_when_the_drain_began_is_sent_elsewhe
     server.drained().await;
 }
 
-#[tokio::test]
-async fn a_message_that_reached_the_server_before_its_drain_is_still_delivered() {
+async fn a_message_that_reached_the_server_before_its_drain_is_still_delivered<F: Fanout>() {
     // Not one of a thousand, but in a room where every member hears each message before the close.
     for _ in 0..20 {
-        let mut server = TestServer::start(config(|_| ())).await;
+        let mut server = TestServer::<F>::on_engine(config(|_| ())).await;
         let mut listener = server.centrifugo("ada").await;
         let subscribe = json!({"id": 2, "subscribe": {"channel": "lobby"}});
         listener.ask(subscribe).await;
@@ -325,3 +324,10 @@ async fn a_message_that_reached_the_server_before_its_drain_is_still_delivered()
         server.drained().await;
     }
 }
+
+on_every_engine!(
+    a_drain_gives_a_member_that_is_behind_the_time_to_read_everything,
+    a_peer_that_takes_nothing_can_not_hold_a_drain_up_beyond_its_deadline,
+    a_drain_ends_as_soon_as_everybody_is_gone,
+    a_message_that_reached_the_server_before_its_drain_is_still_delivered,
+);

@@ -20,6 +20,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use slabcast::{
     config::SlowPolicy,
+    fanout::Fanout,
     id::RoomName,
     publication::{PayloadKind, Publication},
 };
@@ -34,7 +35,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 const KIB: usize = 1024;
 
-async fn publish(server: &TestServer, payload: &Bytes, count: usize) {
+async fn publish<F: Fanout>(server: &TestServer<F>, payload: &Bytes, count: usize) {
     let publication = Publication {
         kind: PayloadKind::Text,
         payload: payload.clone(),
@@ -50,14 +51,14 @@ async fn publish(server: &TestServer, payload: &Bytes, count: usize) {
 
 /// A socket whose peer can send little ahead of it. A window below the loopback's segments of 64 KiB
 /// would be filled only when a timer of the sender's runs out.
-async fn narrow_socket(server: &TestServer) -> TcpStream {
+async fn narrow_socket<F: Fanout>(server: &TestServer<F>) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(192 * KIB as u32).unwrap();
     socket.connect(server.addr).await.unwrap()
 }
 
 /// A plain member that reads nothing until it is asked to.
-async fn stalled_plain(server: &TestServer) -> Peer {
+async fn stalled_plain<F: Fanout>(server: &TestServer<F>) -> Peer {
     let url = format!("ws://{}/ws/lobby", server.addr);
     let tcp = narrow_socket(server).await;
     let (stream, _) = tokio_tungstenite::client_async(url, tcp).await.unwrap();
@@ -65,7 +66,7 @@ async fn stalled_plain(server: &TestServer) -> Peer {
 }
 
 /// The same on the Centrifugo way.
-async fn stalled_centrifugo(server: &TestServer) -> Peer {
+async fn stalled_centrifugo<F: Fanout>(server: &TestServer<F>) -> Peer {
     let url = format!("ws://{}/connection/websocket", server.addr);
     let tcp = narrow_socket(server).await;
     let (stream, _) = tokio_tungstenite::client_async(url, tcp).await.unwrap();
@@ -84,7 +85,7 @@ struct Healthy {
 }
 
 impl Healthy {
-    async fn join(server: &TestServer, count: usize) -> Self {
+    async fn join<F: Fanout>(server: &TestServer<F>, count: usize) -> Self {
         let (bytes, grown) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
         let mut readers = JoinSet::new();
         for _ in 0..count {
@@ -129,11 +130,12 @@ impl Healthy {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_stalled_client_of_a_thousand_is_closed_as_slow_and_the_others_lose_nothing() {
+async fn one_stalled_client_of_a_thousand_is_closed_as_slow_and_the_others_lose_nothing<
+    F: Fanout,
+>() {
     const HEALTHY: usize = 998;
     const BATCH: usize = 4;
-    let server = TestServer::start(config(|config| {
+    let server = TestServer::<F>::on_engine(config(|config| {
         config.room_defaults.lag_bytes = 256 * KIB;
         config.room_defaults.history_size = 0;
         config.timeouts.close = support::PATIENCE;
@@ -181,11 +183,10 @@ async fn one_stalled_client_of_a_thousand_is_closed_as_slow_and_the_others_lose_
     assert!(!healthy.readers.is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_stalled_clients_cost_their_room_its_lag_limit_once() {
+async fn a_thousand_stalled_clients_cost_their_room_its_lag_limit_once<F: Fanout>() {
     const STALLED: usize = 1_000;
     const LAG_BYTES: usize = 512 * KIB;
-    let server = TestServer::start(config(|config| {
+    let server = TestServer::<F>::on_engine(config(|config| {
         config.room_defaults.lag_bytes = LAG_BYTES;
         config.room_defaults.history_size = 0;
         // They are not closed for what they do, so that they all stay a burden.
@@ -225,11 +226,11 @@ async fn a_thousand_stalled_clients_cost_their_room_its_lag_limit_once() {
 }
 
 /// A server whose slow members go on, and one of them, which is far behind a last message.
-async fn far_behind(
+async fn far_behind<F: Fanout>(
     policy: SlowPolicy,
-    stalled: impl AsyncFn(&TestServer) -> Peer,
-) -> (TestServer, Peer, u64) {
-    let server = TestServer::start(config(|config| {
+    stalled: impl AsyncFn(&TestServer<F>) -> Peer,
+) -> (TestServer<F>, Peer, u64) {
+    let server = TestServer::<F>::on_engine(config(|config| {
         config.room_defaults.lag_bytes = 256 * KIB;
         config.room_defaults.slow = policy;
         config.timeouts.write = Duration::from_secs(600);
@@ -253,7 +254,7 @@ async fn far_behind(
     (server, peer, published + 1)
 }
 
-async fn assert_all_settled(server: &TestServer) {
+async fn assert_all_settled<F: Fanout>(server: &TestServer<F>) {
     let status = server
         .until("the last count", |status| status.deliveries.pending == 0)
         .await;
@@ -264,10 +265,9 @@ async fn assert_all_settled(server: &TestServer) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plain_client_that_skips_gets_every_message_or_is_told_of_the_gap() {
+async fn a_plain_client_that_skips_gets_every_message_or_is_told_of_the_gap<F: Fanout>() {
     for policy in [SlowPolicy::Skip, SlowPolicy::Latest] {
-        let (server, mut peer, published) = far_behind(policy, stalled_plain).await;
+        let (server, mut peer, published) = far_behind::<F>(policy, stalled_plain).await;
         let (mut messages, mut skipped) = (0, 0);
         loop {
             match soon("the end", peer.stream.next()).await.unwrap().unwrap() {
@@ -294,10 +294,9 @@ async fn a_plain_client_that_skips_gets_every_message_or_is_told_of_the_gap() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_centrifugo_client_that_skips_gets_every_message_or_is_told_of_the_gap() {
+async fn a_centrifugo_client_that_skips_gets_every_message_or_is_told_of_the_gap<F: Fanout>() {
     for policy in [SlowPolicy::Skip, SlowPolicy::Latest] {
-        let (server, mut peer, published) = far_behind(policy, stalled_centrifugo).await;
+        let (server, mut peer, published) = far_behind::<F>(policy, stalled_centrifugo).await;
         let (mut messages, mut skipped) = (0, 0);
         loop {
             let push = peer.next_json().await["push"].take();
@@ -321,9 +320,8 @@ async fn a_centrifugo_client_that_skips_gets_every_message_or_is_told_of_the_gap
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_takes_nothing_runs_into_the_write_deadline_before_it_lags() {
-    let server = TestServer::start(config(|config| {
+async fn a_client_that_takes_nothing_runs_into_the_write_deadline_before_it_lags<F: Fanout>() {
+    let server = TestServer::<F>::on_engine(config(|config| {
         config.room_defaults.lag_bytes = 1 << 30;
         config.room_defaults.lag_messages = 1 << 30;
         config.timeouts.write = Duration::from_millis(300);
@@ -428,3 +426,11 @@ async fn measure_how_late_healthy_members_are_beside_a_stalled_one() {
         }
     }
 }
+
+on_every_engine!(
+    one_stalled_client_of_a_thousand_is_closed_as_slow_and_the_others_lose_nothing,
+    a_thousand_stalled_clients_cost_their_room_its_lag_limit_once,
+    a_plain_client_that_skips_gets_every_message_or_is_told_of_the_gap,
+    a_centrifugo_client_that_skips_gets_every_message_or_is_told_of_the_gap,
+    a_client_that_takes_nothing_runs_into_the_write_deadline_before_it_lags,
+);

@@ -11,7 +11,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use slabcast::{
     config::Config,
-    fanout::Registry,
+    fanout::{Fanout, Registry},
     node::{Node, NodeStatus},
     server::Server,
 };
@@ -50,17 +50,41 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
+/// Makes each of these tests one for every engine.
+#[macro_export]
+macro_rules! on_every_engine {
+    ($($test:ident),* $(,)?) => {
+        on_every_engine!(@ lock, ::slabcast::fanout::Registry, $($test)*);
+        on_every_engine!(@ hub, ::slabcast::fanout::Hub, $($test)*);
+    };
+    (@ $module:ident, $engine:ty, $($test:ident)*) => {
+        mod $module {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test::<$engine>().await;
+            })*
+        }
+    };
+}
+
 /// A server in this process.
-pub struct TestServer {
+pub struct TestServer<F: Fanout = Registry> {
     pub addr: SocketAddr,
-    pub node: Arc<Node<Registry>>,
+    pub node: Arc<Node<F>>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<()>,
 }
 
 impl TestServer {
+    /// On the default engine.
     pub async fn start(config: Config) -> Self {
-        let server = Server::<Registry>::bind(config).await.unwrap();
+        Self::on_engine(config).await
+    }
+}
+
+impl<F: Fanout> TestServer<F> {
+    pub async fn on_engine(config: Config) -> Self {
+        let server = Server::<F>::bind(config).await.unwrap();
         let (addr, node) = (server.local_addr(), server.node().clone());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
@@ -276,7 +300,7 @@ pub async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 /// A raw socket behind a successful upgrade.
-pub async fn upgraded(server: &TestServer, path: &str) -> TcpStream {
+pub async fn upgraded<F: Fanout>(server: &TestServer<F>, path: &str) -> TcpStream {
     let mut stream = server.raw().await;
     stream
         .write_all(upgrade_request(path, server.addr).as_bytes())
