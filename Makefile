@@ -41,14 +41,17 @@ build: ## the release binary
 
 test-clients: test-node test-python test-browser ## other people's clients against the release binary
 
+# A client sees no difference between the engines, so each suite runs on both.
+ON_EVERY_ENGINE = for engine in lock hub; do echo "$(1) on $$engine"; SLABCAST_TEST_ENGINE=$$engine tests/clients/run.sh $(1); done
+
 test-node: $(BUILD) ## npm `centrifuge` and `ws`
-	tests/clients/run.sh node
+	@$(call ON_EVERY_ENGINE,node)
 
 test-python: $(BUILD) ## PyPI `centrifuge-python` and `websockets`
-	tests/clients/run.sh python
+	@$(call ON_EVERY_ENGINE,python)
 
 test-browser: $(BUILD) ## the page in Chromium
-	tests/clients/run.sh browser
+	@$(call ON_EVERY_ENGINE,browser)
 
 deny: ## licences, sources and duplicates of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check licenses bans sources; \

@@ -20,6 +20,8 @@ STDERR_KEPT = 20_000
 TEST_LIMIT_S = 30.0
 
 ROOT = Path(__file__).resolve().parents[3]
+# Which engine the suite runs on, for all its servers.
+ENGINE = os.environ.get("SLABCAST_TEST_ENGINE", "lock")
 BINARY = os.environ.get("SLABCAST_BIN", str(ROOT / "target/release/slabcast"))
 FIRST_LINE = re.compile(r"slabcast listens on (http://127\.0\.0\.1:(\d+))/")
 
@@ -92,7 +94,7 @@ class Server:
     async def start(cls, **settings):
         # In Python a dot can't stand in a name: timeouts__ping is timeouts.ping.
         sets = [part for key, value in settings.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
-        args = ["serve", "--listen", "127.0.0.1:0", *sets]
+        args = ["serve", "--listen", "127.0.0.1:0", "--engine", ENGINE, *sets]
         env = {name: value for name, value in os.environ.items() if not name.startswith("SLABCAST_")}
         process = await asyncio.create_subprocess_exec(
             BINARY, *args, cwd=ROOT, env=env, stdin=asyncio.subprocess.DEVNULL,

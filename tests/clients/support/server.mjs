@@ -12,6 +12,9 @@ const END_LIMIT_MS = 10_000;
 const STDERR_KEPT = 20_000;
 const FIRST_LINE = /^slabcast listens on (http:\/\/127\.0\.0\.1:(\d+)\/)$/;
 
+// Which engine the suite runs on, for all its servers.
+const engine = process.env.SLABCAST_TEST_ENGINE ?? 'lock';
+
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const binary = process.env.SLABCAST_BIN ?? fileURLToPath(new URL('../../../target/release/slabcast', import.meta.url));
 
@@ -21,7 +24,7 @@ process.on('exit', () => running.forEach((child) => child.kill('SIGKILL')));
 
 export async function startServer(settings = {}) {
   const sets = Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`]);
-  const args = ['serve', '--listen', '127.0.0.1:0', ...sets];
+  const args = ['serve', '--listen', '127.0.0.1:0', '--engine', engine, ...sets];
   // Whatever the developer has exported must not configure the server under test.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SLABCAST_')));
   const child = spawn(binary, args, { cwd: root, env: { ...env, RUST_BACKTRACE: '1' }, stdio: ['ignore', 'pipe', 'pipe'] });
