@@ -1,15 +1,6 @@
-//! The contract of `Fanout`, as one suite that every engine runs.
-//!
-//! In memory: members are outboxes without sockets, and frames are lines that can be read.
-
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that fails may say so by panicking"
-)]
+//! The contract of `Fanout`, one promise after the other, for any engine.
 
 use std::{
-    future::poll_fn,
-    io::IoSlice,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,294 +9,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{BufMut as _, Bytes, BytesMut};
 use slabcast::{
-    config::RoomConfig,
-    fanout::{
-        CatchUp, Dialect, Encode, Event, Fanout, HistoryQuery, Hub, Membership, Newcomer, Pace,
-        Registry, Retired, RoomSetup,
-    },
-    history::{HistoryBudget, Kept, Position},
-    id::UserId,
+    fanout::{CatchUp, Fanout, HistoryQuery, Newcomer, Pace, Retired},
     metrics::Deliveries,
-    notifier::{Notifier, SeatKey},
-    outbox::{Lag, Outbox, SLICES_MAX, SkipTo},
-    publication::{ClientInfo, PayloadKind, Publication},
+    outbox::{Lag, Outbox, SkipTo},
 };
 use tokio::{task::JoinSet, time::timeout};
 
-/// Hears publications only.
-const QUIET: Dialect = Dialect(0);
-/// Hears who comes and goes, too.
-const CURIOUS: Dialect = Dialect(1);
+use crate::members::{CURIOUS, PATIENCE, QUIET, Room, batch, info, publication};
 
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Frames are lines: `5:payload`, `+name`, `-name`.
-#[derive(Debug)]
-struct Lines;
-
-impl Encode for Lines {
-    fn dialects(&self) -> usize {
-        2
-    }
-
-    fn encode(&self, dialect: Dialect, event: Event<'_>, out: &mut BytesMut) {
-        match event {
-            Event::Publication(publication, offset) => {
-                out.put_slice(offset.unwrap_or(0).to_string().as_bytes());
-                out.put_u8(b':');
-                out.put_slice(&publication.payload);
-            }
-            Event::Join(_) | Event::Leave(_) if dialect == QUIET => return,
-            Event::Join(info) => out.put_slice(format!("+{}", info.client).as_bytes()),
-            Event::Leave(info) => out.put_slice(format!("-{}", info.client).as_bytes()),
-        }
-        out.put_u8(b'\n');
-    }
-}
-
-struct Room<F> {
-    engine: Arc<F>,
-    deliveries: Arc<Deliveries>,
-}
-
-impl<F: Fanout> Room<F> {
-    fn open(change: impl FnOnce(&mut RoomConfig)) -> Self {
-        let mut config = RoomConfig::default();
-        change(&mut config);
-        let deliveries = Arc::new(Deliveries::default());
-        let engine = F::open(RoomSetup {
-            config,
-            encoder: Box::new(Lines),
-            deliveries: deliveries.clone(),
-            history_budget: Arc::new(HistoryBudget::new(1 << 30)),
-        });
-        Self { engine, deliveries }
-    }
-
-    async fn publish(&self, text: &str) {
-        self.engine
-            .publish(&mut vec![publication(text)], Pace::Now)
-            .await
-            .unwrap();
-    }
-
-    /// As a session does it: members that only had no time to run are given some.
-    async fn publish_within_reach(&self, text: &str) {
-        let mut batch = vec![publication(text)];
-        while !batch.is_empty() {
-            self.engine
-                .publish(&mut batch, Pace::WithinReach)
-                .await
-                .unwrap();
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn join(&self, name: &str, dialect: Dialect) -> Member<F> {
-        self.join_and_catch_up(name, dialect, CatchUp::Nothing)
-            .await
-            .0
-    }
-
-    async fn join_and_catch_up(
-        &self,
-        name: &str,
-        dialect: Dialect,
-        catch_up: CatchUp,
-    ) -> (Member<F>, Option<Vec<Kept>>, Option<Position>) {
-        let notifier = Arc::new(Notifier::default());
-        let mut outbox = Outbox::new(notifier.clone(), self.deliveries.clone());
-        let seat = outbox.vacant_seat();
-        let newcomer = Newcomer {
-            info: info(name),
-            dialect,
-            seat: seat.clone(),
-        };
-        let admission = self.engine.subscribe(newcomer, catch_up).await.unwrap();
-        let key = outbox.attach(seat, admission.feed);
-        let membership = Some(admission.membership);
-        let member = Member {
-            notifier,
-            outbox,
-            key,
-            membership,
-            bytes: Vec::new(),
-        };
-        (member, admission.missed, admission.position)
-    }
-
-    /// Asserts that every frame that was owed is accounted for.
-    async fn assert_accounts_balance(&self) {
-        let Deliveries {
-            due,
-            delivered,
-            skipped,
-            discarded,
-            in_transit,
-        } = &*self.deliveries;
-        let pending = self.engine.status().await.pending + in_transit.value();
-        let settled = delivered.value() + skipped.value() + discarded.value();
-        assert_eq!(
-            due.value(),
-            settled + pending,
-            "{:?}, pending {pending}",
-            self.deliveries
-        );
-    }
-}
-
-/// A member without a socket.
-struct Member<F: Fanout> {
-    notifier: Arc<Notifier>,
-    outbox: Outbox,
-    key: SeatKey,
-    membership: Option<Membership<F>>,
-    bytes: Vec<u8>,
-}
-
-impl<F: Fanout> Member<F> {
-    /// Takes what it was told about, up to `bytes_max` bytes.
-    fn take(&mut self, bytes_max: usize) -> Result<usize, Lag> {
-        let mut cx = Context::from_waker(Waker::noop());
-        let _ = self.notifier.poll(&mut cx, self.outbox.ready());
-        self.write(bytes_max)
-    }
-
-    fn write(&mut self, bytes_max: usize) -> Result<usize, Lag> {
-        let mut taken = 0;
-        loop {
-            self.outbox.gather()?;
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = self.outbox.slices(&mut slices);
-            let all: Vec<u8> = slices[..count]
-                .iter()
-                .flat_map(|slice| slice.iter().copied())
-                .collect();
-            let step = all.len().min(bytes_max - taken);
-            if step == 0 {
-                return Ok(taken);
-            }
-            self.bytes.extend_from_slice(&all[..step]);
-            self.outbox.advance(step);
-            taken += step;
-        }
-    }
-
-    /// Waits to be told, and takes everything.
-    async fn told(&mut self) {
-        let ringing = poll_fn(|cx| self.notifier.poll(cx, self.outbox.ready()));
-        timeout(PATIENCE, ringing).await.expect("nobody rang");
-        self.write(usize::MAX).unwrap();
-    }
-
-    fn take_lines(&mut self) -> Vec<String> {
-        self.take(usize::MAX).unwrap();
-        self.lines()
-    }
-
-    fn lines(&self) -> Vec<String> {
-        String::from_utf8(self.bytes.clone())
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect()
-    }
-
-    fn leave(&mut self) {
-        self.outbox.detach(self.key);
-        self.membership = None;
-    }
-}
-
-impl<F: Fanout> Drop for Member<F> {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-fn info(name: &str) -> Arc<ClientInfo> {
-    let user = UserId::parse(name).unwrap();
-    Arc::new(ClientInfo {
-        client: name.into(),
-        user,
-        encoded: Bytes::new(),
-    })
-}
-
-fn publication(text: &str) -> Publication {
-    let payload = Bytes::copy_from_slice(text.as_bytes());
-    Publication {
-        kind: PayloadKind::Text,
-        payload,
-        info: None,
-    }
-}
-
-fn batch(texts: &[&str]) -> Vec<Publication> {
-    texts.iter().map(|text| publication(text)).collect()
-}
-
-/// Runs every promise on one engine.
-macro_rules! suite {
-    ($module:ident, $engine:ty: $($promise:ident),* $(,)?) => {
-        mod $module {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $promise() {
-                tokio::time::timeout(super::PATIENCE, super::$promise::<$engine>())
-                    .await
-                    .expect("it hangs");
-            })*
-        }
-    };
-}
-
-suite!(lock, super::Registry:
-    every_member_gets_every_publication_in_one_order,
-    a_batch_stays_together_and_in_its_order,
-    nobody_gets_what_was_published_before_it_came_or_after_it_left,
-    a_reused_slot_is_not_left_by_its_former_owner,
-    history_and_live_stream_have_no_gap_and_no_duplicate,
-    what_cannot_all_be_recovered_is_not_recovered,
-    joins_and_leaves_are_heard_by_those_who_want_to_in_one_order,
-    presence_is_who_is_there,
-    history_is_read_in_both_directions,
-    no_wake_up_is_lost,
-    a_stalled_member_is_told_once_and_costs_the_others_nothing,
-    a_thousand_stalled_members_cost_the_lag_limit_once,
-    skipping_goes_on_at_a_frame_and_counts_what_it_left_out,
-    every_frame_is_accounted_for_whatever_members_do,
-    churn_at_full_speed_leaks_nothing_and_delivers_nothing_late,
-    a_room_with_members_or_history_is_not_retired,
-    a_retired_room_does_nothing,
-    publishing_to_nobody_reaches_nobody,
-    a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones,
-);
-
-suite!(hub, super::Hub:
-    every_member_gets_every_publication_in_one_order,
-    a_batch_stays_together_and_in_its_order,
-    nobody_gets_what_was_published_before_it_came_or_after_it_left,
-    a_reused_slot_is_not_left_by_its_former_owner,
-    history_and_live_stream_have_no_gap_and_no_duplicate,
-    what_cannot_all_be_recovered_is_not_recovered,
-    joins_and_leaves_are_heard_by_those_who_want_to_in_one_order,
-    presence_is_who_is_there,
-    history_is_read_in_both_directions,
-    no_wake_up_is_lost,
-    a_stalled_member_is_told_once_and_costs_the_others_nothing,
-    a_thousand_stalled_members_cost_the_lag_limit_once,
-    skipping_goes_on_at_a_frame_and_counts_what_it_left_out,
-    every_frame_is_accounted_for_whatever_members_do,
-    churn_at_full_speed_leaks_nothing_and_delivers_nothing_late,
-    a_room_with_members_or_history_is_not_retired,
-    a_retired_room_does_nothing,
-    publishing_to_nobody_reaches_nobody,
-    a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones,
-);
-
-async fn every_member_gets_every_publication_in_one_order<F: Fanout>() {
+pub(crate) async fn every_member_gets_every_publication_in_one_order<F: Fanout>() {
     const PUBLISHERS: usize = 4;
     const EACH: usize = 2_000;
     for history_size in [0, 100] {
@@ -361,7 +74,7 @@ async fn every_member_gets_every_publication_in_one_order<F: Fanout>() {
     }
 }
 
-async fn a_batch_stays_together_and_in_its_order<F: Fanout>() {
+pub(crate) async fn a_batch_stays_together_and_in_its_order<F: Fanout>() {
     let room = Arc::new(Room::<F>::open(|config| config.lag_messages = 1 << 20));
     let mut member = room.join("m", QUIET).await;
     let mut publishers = JoinSet::new();
@@ -392,7 +105,7 @@ async fn a_batch_stays_together_and_in_its_order<F: Fanout>() {
     }
 }
 
-async fn nobody_gets_what_was_published_before_it_came_or_after_it_left<F: Fanout>() {
+pub(crate) async fn nobody_gets_what_was_published_before_it_came_or_after_it_left<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     let mut stays = room.join("stays", QUIET).await;
     room.publish("a").await;
@@ -412,7 +125,7 @@ async fn nobody_gets_what_was_published_before_it_came_or_after_it_left<F: Fanou
     assert_eq!(room.deliveries.discarded.value(), 1, "c, for the visitor");
 }
 
-async fn a_reused_slot_is_not_left_by_its_former_owner<F: Fanout>() {
+pub(crate) async fn a_reused_slot_is_not_left_by_its_former_owner<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     let mut first = room.join("first", QUIET).await;
     let id = first.membership.as_ref().unwrap().id();
@@ -427,7 +140,7 @@ async fn a_reused_slot_is_not_left_by_its_former_owner<F: Fanout>() {
     assert_eq!(second.take_lines(), ["1:still here"]);
 }
 
-async fn history_and_live_stream_have_no_gap_and_no_duplicate<F: Fanout>() {
+pub(crate) async fn history_and_live_stream_have_no_gap_and_no_duplicate<F: Fanout>() {
     let room = Arc::new(Room::<F>::open(|config| {
         config.history_size = 50;
         config.lag_messages = 1 << 20;
@@ -487,7 +200,7 @@ async fn history_and_live_stream_have_no_gap_and_no_duplicate<F: Fanout>() {
     room.assert_accounts_balance().await;
 }
 
-async fn what_cannot_all_be_recovered_is_not_recovered<F: Fanout>() {
+pub(crate) async fn what_cannot_all_be_recovered_is_not_recovered<F: Fanout>() {
     let room = Room::<F>::open(|config| {
         config.history_size = 3;
         config.recovery_max = 2;
@@ -515,7 +228,7 @@ async fn what_cannot_all_be_recovered_is_not_recovered<F: Fanout>() {
     assert_eq!(recover("another", 2).await, None);
 }
 
-async fn joins_and_leaves_are_heard_by_those_who_want_to_in_one_order<F: Fanout>() {
+pub(crate) async fn joins_and_leaves_are_heard_by_those_who_want_to_in_one_order<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     let mut curious = room.join("curious", CURIOUS).await;
     let mut quiet = room.join("quiet", QUIET).await;
@@ -534,7 +247,7 @@ async fn joins_and_leaves_are_heard_by_those_who_want_to_in_one_order<F: Fanout>
     assert_eq!(curious.take_lines(), [""; 0]);
 }
 
-async fn presence_is_who_is_there<F: Fanout>() {
+pub(crate) async fn presence_is_who_is_there<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     let _ada = room.join("ada", QUIET).await;
     let bob = room.join("bob", CURIOUS).await;
@@ -549,7 +262,7 @@ async fn presence_is_who_is_there<F: Fanout>() {
     assert_eq!(names().await, ["ada"]);
 }
 
-async fn history_is_read_in_both_directions<F: Fanout>() {
+pub(crate) async fn history_is_read_in_both_directions<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     for text in ["a", "b", "c", "d"] {
         room.publish(text).await;
@@ -578,7 +291,7 @@ async fn history_is_read_in_both_directions<F: Fanout>() {
     assert_eq!(read(10, Some(3), true).await, [2, 1]);
 }
 
-async fn no_wake_up_is_lost<F: Fanout>() {
+pub(crate) async fn no_wake_up_is_lost<F: Fanout>() {
     // One at a time, so that each publication has to ring by itself: a single lost wake-up hangs.
     let room = Arc::new(Room::<F>::open(|config| config.history_size = 0));
     let mut member = room.join("m", QUIET).await;
@@ -602,7 +315,7 @@ async fn no_wake_up_is_lost<F: Fanout>() {
     reading.await.unwrap();
 }
 
-async fn a_stalled_member_is_told_once_and_costs_the_others_nothing<F: Fanout>() {
+pub(crate) async fn a_stalled_member_is_told_once_and_costs_the_others_nothing<F: Fanout>() {
     let room = Room::<F>::open(|config| {
         config.lag_messages = 64;
         config.history_size = 0;
@@ -640,7 +353,7 @@ async fn a_stalled_member_is_told_once_and_costs_the_others_nothing<F: Fanout>()
     assert_eq!(room.deliveries.discarded.value(), 1_000);
 }
 
-async fn a_thousand_stalled_members_cost_the_lag_limit_once<F: Fanout>() {
+pub(crate) async fn a_thousand_stalled_members_cost_the_lag_limit_once<F: Fanout>() {
     const LAG_BYTES: usize = 256 * 1024;
     let room = Room::<F>::open(|config| {
         config.lag_bytes = LAG_BYTES;
@@ -669,7 +382,7 @@ async fn a_thousand_stalled_members_cost_the_lag_limit_once<F: Fanout>() {
     room.assert_accounts_balance().await;
 }
 
-async fn skipping_goes_on_at_a_frame_and_counts_what_it_left_out<F: Fanout>() {
+pub(crate) async fn skipping_goes_on_at_a_frame_and_counts_what_it_left_out<F: Fanout>() {
     for (to, is_oldest) in [(SkipTo::Oldest, true), (SkipTo::Newest, false)] {
         let room = Room::<F>::open(|config| {
             config.lag_messages = 32;
@@ -702,7 +415,7 @@ async fn skipping_goes_on_at_a_frame_and_counts_what_it_left_out<F: Fanout>() {
     }
 }
 
-async fn every_frame_is_accounted_for_whatever_members_do<F: Fanout>() {
+pub(crate) async fn every_frame_is_accounted_for_whatever_members_do<F: Fanout>() {
     let room = Arc::new(Room::<F>::open(|config| {
         config.lag_messages = 64;
         config.history_size = 10;
@@ -764,7 +477,7 @@ async fn every_frame_is_accounted_for_whatever_members_do<F: Fanout>() {
     assert_eq!(room.engine.status().await.clients, 0);
 }
 
-async fn churn_at_full_speed_leaks_nothing_and_delivers_nothing_late<F: Fanout>() {
+pub(crate) async fn churn_at_full_speed_leaks_nothing_and_delivers_nothing_late<F: Fanout>() {
     const CYCLES: usize = 10_000;
     let room = Arc::new(Room::<F>::open(|config| config.history_size = 0));
     let stop = Arc::new(AtomicBool::new(false));
@@ -820,7 +533,7 @@ async fn churn_at_full_speed_leaks_nothing_and_delivers_nothing_late<F: Fanout>(
     assert!(next.membership.as_ref().unwrap().id().slot < 8);
 }
 
-async fn a_room_with_members_or_history_is_not_retired<F: Fanout>() {
+pub(crate) async fn a_room_with_members_or_history_is_not_retired<F: Fanout>() {
     let now = Instant::now();
     let room = Room::<F>::open(|config| config.history_ttl = Duration::from_secs(60));
     let member = room.join("m", QUIET).await;
@@ -834,7 +547,7 @@ async fn a_room_with_members_or_history_is_not_retired<F: Fanout>() {
     assert!(room.engine.retire_if_vacant(now + Duration::from_secs(61)));
 }
 
-async fn a_retired_room_does_nothing<F: Fanout>() {
+pub(crate) async fn a_retired_room_does_nothing<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     assert!(room.engine.retire_if_vacant(Instant::now()));
     let mut texts = batch(&["a"]);
@@ -859,7 +572,7 @@ async fn a_retired_room_does_nothing<F: Fanout>() {
     assert_eq!(room.engine.status().await.clients, 0);
 }
 
-async fn publishing_to_nobody_reaches_nobody<F: Fanout>() {
+pub(crate) async fn publishing_to_nobody_reaches_nobody<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     let receipt = room
         .engine
@@ -876,7 +589,7 @@ async fn publishing_to_nobody_reaches_nobody<F: Fanout>() {
     assert_eq!(room.engine.status().await.feed_bytes, 0);
 }
 
-async fn a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones<F: Fanout>() {
+pub(crate) async fn a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones<F: Fanout>() {
     let room = Room::<F>::open(|config| config.lag_messages = 800);
     let mut healthy = room.join("healthy", QUIET).await;
     let mut stalled = room.join("stalled", QUIET).await;

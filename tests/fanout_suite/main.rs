@@ -1,0 +1,55 @@
+//! The contract of `Fanout`, as one suite that every engine runs.
+//!
+//! In memory: members are outboxes without sockets, and frames are lines that can be read.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails may say so by panicking"
+)]
+
+mod members;
+mod promises;
+
+use slabcast::fanout::{Hub, Registry};
+
+/// Runs every promise on one engine, or those that are named.
+macro_rules! suite {
+    ($module:ident, $engine:ty) => {
+        suite!($module, $engine:
+            every_member_gets_every_publication_in_one_order,
+            a_batch_stays_together_and_in_its_order,
+            nobody_gets_what_was_published_before_it_came_or_after_it_left,
+            a_reused_slot_is_not_left_by_its_former_owner,
+            history_and_live_stream_have_no_gap_and_no_duplicate,
+            what_cannot_all_be_recovered_is_not_recovered,
+            joins_and_leaves_are_heard_by_those_who_want_to_in_one_order,
+            presence_is_who_is_there,
+            history_is_read_in_both_directions,
+            no_wake_up_is_lost,
+            a_stalled_member_is_told_once_and_costs_the_others_nothing,
+            a_thousand_stalled_members_cost_the_lag_limit_once,
+            skipping_goes_on_at_a_frame_and_counts_what_it_left_out,
+            every_frame_is_accounted_for_whatever_members_do,
+            churn_at_full_speed_leaks_nothing_and_delivers_nothing_late,
+            a_room_with_members_or_history_is_not_retired,
+            a_retired_room_does_nothing,
+            publishing_to_nobody_reaches_nobody,
+            a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones,
+        );
+    };
+    ($module:ident, $engine:ty: $($promise:ident),* $(,)?) => {
+        mod $module {
+            use super::*;
+
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $promise() {
+                tokio::time::timeout(members::PATIENCE, promises::$promise::<$engine>())
+                    .await
+                    .expect("it hangs");
+            })*
+        }
+    };
+}
+
+suite!(lock, Registry);
+suite!(hub, Hub);
