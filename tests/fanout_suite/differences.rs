@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::{BufMut as _, BytesMut};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use slabcast::{
     close::CloseReason,
     config::RoomConfig,
@@ -69,6 +70,10 @@ async fn a_leave_is_told_at_once_by_the_lock_and_with_its_next_turn_by_the_hub()
         assert_eq!(heard(&mut curious), 2);
         drop(leaver);
         let is_told = heard(&mut curious) == 3;
+        if !is_told {
+            // By the leave alone, without anything else that is asked of the room.
+            curious.told().await;
+        }
         // Whatever is asked of the room afterwards comes after the leave.
         assert_eq!(room.engine.presence().await.len(), 1);
         assert_eq!(curious.take_lines().last().unwrap(), "-leaver");
@@ -76,6 +81,28 @@ async fn a_leave_is_told_at_once_by_the_lock_and_with_its_next_turn_by_the_hub()
     }
     assert!(told_at_once::<Registry>().await);
     assert!(!told_at_once::<Hub>().await);
+}
+
+#[tokio::test]
+async fn publishers_that_reach_a_hub_together_leave_its_members_within_reach() {
+    let room = Room::<Hub>::open(|config| config.lag_messages = 800);
+    let mut member = room.join("m", QUIET).await;
+    let mut batches = vec![vec![publication("x"); 90]; 100];
+    let mut publishing: FuturesUnordered<_> = batches
+        .iter_mut()
+        .map(|batch| room.engine.publish(batch, Pace::WithinReach))
+        .collect();
+    // All are handled in one turn of its task.
+    while let Some(published) = publishing.next().await {
+        published.unwrap();
+    }
+    drop(publishing);
+    let taken = 9_000 - batches.iter().map(Vec::len).sum::<usize>();
+    assert_eq!(heard(&mut member), taken, "it has not lagged");
+    assert!(
+        (400..=600).contains(&taken),
+        "{taken} of the 800 it may lag"
+    );
 }
 
 #[tokio::test]

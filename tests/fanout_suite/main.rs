@@ -35,6 +35,7 @@ macro_rules! suite {
             every_frame_is_accounted_for_whatever_members_do,
             churn_at_full_speed_leaks_nothing_and_delivers_nothing_late,
             a_room_with_members_or_history_is_not_retired,
+            a_room_that_nobody_is_in_any_more_can_be_retired_at_once,
             a_retired_room_does_nothing,
             publishing_to_nobody_reaches_nobody,
             a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones,

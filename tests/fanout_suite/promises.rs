@@ -576,6 +576,20 @@ pub(crate) async fn a_room_with_members_or_history_is_not_retired<F: Fanout>() {
     assert!(room.engine.retire_if_vacant(now + Duration::from_secs(61)));
 }
 
+pub(crate) async fn a_room_that_nobody_is_in_any_more_can_be_retired_at_once<F: Fanout>() {
+    for _ in 0..2_000 {
+        let room = Room::<F>::open(|config| config.history_size = 0);
+        let mut members = Vec::new();
+        for name in ["a", "b", "c"] {
+            members.push(room.join(name, QUIET).await);
+        }
+        room.publish("x").await;
+        drop(members);
+        // Nobody else will come by and look.
+        assert!(room.engine.retire_if_vacant(Instant::now()));
+    }
+}
+
 pub(crate) async fn a_retired_room_does_nothing<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     assert!(room.engine.retire_if_vacant(Instant::now()));
