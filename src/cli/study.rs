@@ -101,7 +101,6 @@ impl Arguments {
         }
         // Whatever can't be written is better known now than in a quarter of an hour.
         let log = self.create(LOG)?;
-        drop(self.create(REPORT)?);
         study::end_with_us().map_err(|error| {
             Failure::failed(format_args!("signals can't be listened for: {error}"))
         })?;
@@ -117,9 +116,18 @@ impl Arguments {
         let results = study::run(&study).map_err(Failure::failed)?;
         bar.0.finish_and_clear();
         let json = results.to_json().map_err(Failure::failed)?;
+        self.forget_log_if_empty(&log);
         self.write(RESULTS, &json)?;
         self.write(REPORT, &study::render(&results))?;
         Ok(results)
+    }
+
+    /// A log in which nothing stands is nothing to keep.
+    fn forget_log_if_empty(&self, log: &File) {
+        if log.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+            // If it can't be removed it stays, and does no harm.
+            let _ = fs::remove_file(self.out.join(LOG));
+        }
     }
 
     fn create(&self, name: &str) -> Result<File, Failure> {

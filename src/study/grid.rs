@@ -140,6 +140,7 @@ impl Cell {
     pub(crate) fn words(&self) -> String {
         let members = format::grouped((self.members / self.rooms.max(1)) as u64);
         let shape = match (self.rooms, self.senders) {
+            (1, 1) if self.pace == Pace::Window(1) => format!("{members} members, one in flight"),
             (1, senders) if senders == self.members => format!("all-to-all, {members}"),
             (1, 1) => format!("{members} members, 1 sends"),
             (1, senders) => format!("{members} members, {senders} send"),
@@ -151,7 +152,6 @@ impl Cell {
         };
         let pace = match (&self.pace, self.part) {
             (Pace::Share { share, .. }, _) => format!(", {:.0} % load", share * 100.0),
-            (Pace::Window(1), _) => " one".to_owned(),
             (_, Part::Memory) => return format!("{members} idle members"),
             (Pace::Window(_) | Pace::Rate(_), _) => String::new(),
         };

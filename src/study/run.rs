@@ -215,3 +215,76 @@ impl std::error::Error for RunError {
         self.0.source()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::study::{Extent, Part};
+
+    fn cells(part: Part) -> Vec<Cell> {
+        let extent = Extent {
+            is_quick: true,
+            members_max: 1000,
+            duration: Duration::from_millis(100),
+        };
+        let mut cells = Grid::new(extent, &[part]).cells;
+        cells.retain(|cell| cell.part == part);
+        cells
+    }
+
+    fn results() -> Results {
+        Results::from_json(include_str!("sample.json")).unwrap()
+    }
+
+    #[test]
+    fn full_load_is_what_the_slower_engine_reached() {
+        let results = results();
+        let reference = results.cell("f1000-s16-64B").unwrap();
+        let reached = |engine| {
+            let spread = reference.spread(engine, Measure::Throughput);
+            spread.unwrap().median
+        };
+        let slower = reached(Engine::Lock).min(reached(Engine::Hub));
+        assert!(reached(Engine::Lock) != reached(Engine::Hub));
+        let half = cells(Part::Latency);
+        let half = half.iter().find(|cell| cell.id.ends_with("-50%")).unwrap();
+        let Ok(Drive::Rate(rate)) = drive(half, &results) else {
+            panic!("a rate");
+        };
+        assert!((rate - slower / 1000.0 / 2.0).abs() <= 0.5, "{rate}");
+    }
+
+    #[test]
+    fn without_full_load_there_is_no_share_of_it() {
+        let mut results = results();
+        results.cells.clear();
+        let problem = drive(&cells(Part::Join)[0], &results).unwrap_err();
+        assert!(problem.contains("f1000-s16-64B"), "{problem}");
+    }
+
+    #[test]
+    fn a_cell_with_too_few_descriptors_says_how_many_it_needs() {
+        let cell = &cells(Part::Memory)[0];
+        assert_eq!(descriptors_missing(cell, None), None);
+        assert_eq!(descriptors_missing(cell, Some(1200)), None);
+        let problem = descriptors_missing(cell, Some(1199)).unwrap();
+        assert!(
+            problem.contains("1200") && problem.contains("1199"),
+            "{problem}"
+        );
+        assert!(problem.contains("--members-max 999"), "{problem}");
+    }
+
+    #[test]
+    fn a_round_is_discarded_if_the_host_took_too_much() {
+        let stolen = |stolen| Round {
+            stolen,
+            runs: Vec::new(),
+        };
+        assert!(is_stolen(&stolen(Some(0.081))));
+        assert!(!is_stolen(&stolen(Some(0.08))));
+        assert!(!is_stolen(&stolen(None)));
+    }
+}
