@@ -149,20 +149,6 @@ impl CpuTime {
     }
 }
 
-/// TCP segments that this machine has sent again since it started; none where that can't be read.
-pub(crate) fn retransmitted() -> Option<u64> {
-    retransmitted_in(&fs::read_to_string("/proc/net/snmp").ok()?)
-}
-
-fn retransmitted_in(snmp: &str) -> Option<u64> {
-    let mut tcp = snmp.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let (names, values) = (tcp.next()?, tcp.next()?);
-    let at = names
-        .split_whitespace()
-        .position(|name| name == "RetransSegs")?;
-    values.split_whitespace().nth(at)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,13 +160,6 @@ mod tests {
         assert_eq!(after.stolen_since(before), 0.2);
         assert_eq!(after.stolen_since(after), 0.0);
         assert_eq!(CpuTime::parse("cpu  1 2 3\n"), None);
-    }
-
-    #[test]
-    fn retransmits_are_found_by_name() {
-        let snmp = "Ip: A\nIp: 1\nTcp: InSegs RetransSegs OutRsts\nTcp: 7 42 9\n";
-        assert_eq!(retransmitted_in(snmp), Some(42));
-        assert_eq!(retransmitted_in("Tcp: InSegs\nTcp: 7\n"), None);
     }
 
     #[test]

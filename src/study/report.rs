@@ -79,7 +79,10 @@ fn soundness(results: &Results) -> String {
     for cell in faulty {
         let words = fault_words(cell.faults());
         let id = escaped(&cell.cell.id);
-        text += &format!("<p class=\"bad\">{id}: {words}</p>\n");
+        let end = cell.first_disconnect();
+        let end = end.map(|end| format!("; the first of those sockets: {}", escaped(end)));
+        let end = end.unwrap_or_default();
+        text += &format!("<p class=\"bad\">{id}: {words}{end}</p>\n");
     }
     for cell in &results.cells {
         if let Some(problem) = &cell.problem {
@@ -97,11 +100,12 @@ fn soundness(results: &Results) -> String {
 
 fn fault_words(faults: Faults) -> String {
     format!(
-        "{} lost, {} duplicated, {} out of their sender’s order, {} sockets closed early, {} runs \
+        "{} lost, {} duplicated, {} out of their sender’s order, {} in the wrong room, {} sockets closed early, {} runs \
          with different orders in one room",
         format::grouped(faults.lost),
         format::grouped(faults.duplicated),
         format::grouped(faults.reordered),
+        format::grouped(faults.strayed),
         format::grouped(faults.disconnected),
         faults.differently_ordered,
     )
@@ -344,7 +348,7 @@ fn run_row(result: &CellResult, engine: Engine) -> Option<Vec<Td>> {
     let runs = result.rounds.iter().flat_map(|round| &round.runs);
     let sent_again: Option<u64> = runs
         .filter(|run| run.engine == engine)
-        .map(|run| run.retransmitted)
+        .map(|run| run.outcome.retransmitted_segments)
         .sum();
     let stolen = result.rounds.iter().filter_map(|round| round.stolen);
     let stolen = stolen.reduce(f64::max);

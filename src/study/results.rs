@@ -48,8 +48,6 @@ pub(crate) struct Round {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(crate) engine: Engine,
-    /// TCP segments that the machine sent again meanwhile; none if that can't be read.
-    pub(crate) retransmitted: Option<u64>,
     pub(crate) outcome: Outcome,
 }
 
@@ -59,6 +57,8 @@ pub(crate) struct Faults {
     pub(crate) lost: u64,
     pub(crate) duplicated: u64,
     pub(crate) reordered: u64,
+    /// In rooms that they were not sent to.
+    pub(crate) strayed: u64,
     pub(crate) disconnected: u64,
     /// Runs whose receivers saw different orders.
     pub(crate) differently_ordered: u64,
@@ -73,6 +73,7 @@ impl Faults {
         self.lost += outcome.lost;
         self.duplicated += outcome.duplicated;
         self.reordered += outcome.reordered;
+        self.strayed += outcome.strayed;
         self.disconnected += outcome.disconnected;
         self.differently_ordered += u64::from(outcome.is_one_order == Some(false));
     }
@@ -143,6 +144,14 @@ impl CellResult {
 
     pub(crate) fn faults(&self) -> Faults {
         Faults::of(self.outcomes())
+    }
+
+    /// How the first socket ended that should not have.
+    pub(crate) fn first_disconnect(&self) -> Option<&str> {
+        let mut ends = self
+            .outcomes()
+            .filter_map(|o| o.first_disconnect.as_deref());
+        ends.next()
     }
 }
 

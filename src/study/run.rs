@@ -131,19 +131,10 @@ impl Study<'_> {
             pid: Some(server.pid()),
         };
         let plan = cell.plan(drive, &target, self.threads);
-        let before = machine::retransmitted();
-        let outcome = match load::run(&plan, |_| {}) {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                return Ok(Err(format!("with the {} engine: {error}", engine.name())));
-            }
-        };
-        let retransmitted = before.zip(machine::retransmitted());
-        Ok(Ok(Run {
-            engine,
-            retransmitted: retransmitted.map(|(before, after)| after.saturating_sub(before)),
-            outcome,
-        }))
+        Ok(match load::run(&plan, |_| {}) {
+            Ok(outcome) => Ok(Run { engine, outcome }),
+            Err(error) => Err(format!("with the {} engine: {error}", engine.name())),
+        })
     }
 
     fn advances(&self, cell: &Cell) {
