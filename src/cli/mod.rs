@@ -1,5 +1,6 @@
 //! The command line: one file a subcommand. Knows the library; the library does not know it.
 
+mod bench;
 mod config;
 mod log;
 mod serve;
@@ -50,6 +51,9 @@ enum Command {
     /// Run the server (the default).
     #[command(after_help = EXAMPLES)]
     Serve(Box<Settings>),
+    /// Load a server over real sockets, and account for every message.
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(Box<bench::Bench>),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -61,6 +65,7 @@ impl Cli {
         match self.command {
             None => serve::run(self.settings),
             Some(Command::Serve(settings)) => serve::run(*settings),
+            Some(Command::Bench(bench)) => bench::run(*bench),
             Some(Command::Config(command)) => config::run(command),
         }
     }
