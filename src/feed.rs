@@ -46,15 +46,6 @@ pub struct LagLimit {
     pub messages: usize,
 }
 
-/// How much was appended.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Appended {
-    /// In bytes of frames.
-    pub bytes: usize,
-    /// In frames.
-    pub messages: usize,
-}
-
 /// Consecutive frames that no longer change.
 #[derive(Debug)]
 pub struct Chunk {
@@ -164,13 +155,6 @@ impl Feed {
     /// Bytes of frames that it holds.
     pub fn held_bytes(&self) -> usize {
         self.log.read().held_bytes
-    }
-
-    /// Whether that is as much as should be appended before readers are told: an eighth of the lag
-    /// limit.
-    #[must_use]
-    pub fn is_full_batch(&self, appended: Appended) -> bool {
-        appended.messages >= (self.lag.messages / 8).max(1) || appended.bytes >= self.lag.bytes / 8
     }
 
     /// Locks the feed for a batch of appends.
@@ -342,19 +326,12 @@ impl Append<'_> {
         (self.log.end - reach) as usize > messages / 2 || self.log.bytes_since(reach) > bytes / 2
     }
 
-    /// What this batch has appended so far.
-    #[must_use]
-    pub fn appended(&self) -> Appended {
-        Appended {
-            bytes: (self.log.appended_bytes - self.begin_bytes) as usize,
-            messages: (self.log.end - self.begin) as usize,
-        }
-    }
-
-    /// Whether this batch is as large as one should be.
+    /// Whether this batch is as large as one should be: an eighth of the lag limit.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.feed.is_full_batch(self.appended())
+        let LagLimit { bytes, messages } = self.feed.lag;
+        (self.log.end - self.begin) as usize >= (messages / 8).max(1)
+            || (self.log.appended_bytes - self.begin_bytes) as usize >= bytes / 8
     }
 
     /// The position that the first frame of this batch has.

@@ -272,7 +272,7 @@ impl Actor {
             } => {
                 let published = self.timeline.publish(&mut batch, pace);
                 let (receipt, growth) = published.expect(NOT_RETIRED);
-                self.grow(growth);
+                self.growth.merge(growth);
                 let rest = batch;
                 self.answers
                     .push(Answer::Published(answer, (receipt, rest)));
@@ -311,8 +311,7 @@ impl Actor {
         let (admitted, growth) = admitted.expect(NOT_RETIRED);
         let generation = admitted.generation;
         let slot = self.clients.insert(Client::new(newcomer, generation));
-        // Now, and not before: a walk that this causes has to find the newcomer.
-        self.grow(growth);
+        self.growth.merge(growth);
         let entry = (ClientId { slot, generation }, admitted);
         self.answers.push(Answer::Admitted(answer, entry));
     }
@@ -320,16 +319,7 @@ impl Actor {
     fn dismiss(&mut self, id: ClientId) {
         if let Some(left) = client::take(&mut self.clients, id) {
             let growth = self.timeline.dismiss(&left);
-            self.grow(growth);
-        }
-    }
-
-    /// Notes what the members have still to be told; at once, if it is so much that those who are
-    /// not told lag.
-    fn grow(&mut self, growth: Growth) {
-        self.growth.merge(growth);
-        if self.growth.is_full() {
-            self.tell();
+            self.growth.merge(growth);
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::RoomConfig,
-    feed::{Append, Appended, Bounds, Feed, LagLimit},
+    feed::{Append, Bounds, Feed, LagLimit},
     history::{History, HistoryLimit, Kept, Position},
     metrics::Deliveries,
     notifier::Seat,
@@ -55,7 +55,6 @@ pub(super) struct Grown {
     pub(super) low_water: u64,
     /// The same of those that are not stalled.
     pub(super) reach: u64,
-    appended: Appended,
     feed: Arc<Feed>,
 }
 
@@ -70,22 +69,12 @@ impl Growth {
         self.0.iter().all(Option::is_none)
     }
 
-    /// Whether there is so much of it that members should be told before anything is added.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        let mut grown = self.0.iter().flatten();
-        grown.any(|grown| grown.feed.is_full_batch(grown.appended))
-    }
-
     /// Adds what came after it, so that one walk does for both.
     pub fn merge(&mut self, later: Self) {
         for (grown, later) in self.0.iter_mut().zip(later.0) {
-            let Some(mut later) = later else { continue };
-            if let Some(earlier) = grown {
-                later.appended.bytes += earlier.appended.bytes;
-                later.appended.messages += earlier.appended.messages;
+            if later.is_some() {
+                *grown = later;
             }
-            *grown = Some(later);
         }
     }
 
@@ -411,7 +400,6 @@ impl<'a> Appends<'a> {
                     bounds,
                     low_water: bounds.end,
                     reach: bounds.end,
-                    appended: append.appended(),
                     feed,
                 });
             }

@@ -7,6 +7,7 @@
     reason = "a test that fails may say so by panicking"
 )]
 
+mod differences;
 mod members;
 mod promises;
 
@@ -23,8 +24,10 @@ macro_rules! suite {
             history_and_live_stream_have_no_gap_and_no_duplicate,
             what_cannot_all_be_recovered_is_not_recovered,
             joins_and_leaves_are_heard_by_those_who_want_to_in_one_order,
+            whoever_comes_back_has_left_first,
             presence_is_who_is_there,
             history_is_read_in_both_directions,
+            everybody_is_told_before_a_publish_returns,
             no_wake_up_is_lost,
             a_stalled_member_is_told_once_and_costs_the_others_nothing,
             a_thousand_stalled_members_cost_the_lag_limit_once,
@@ -32,6 +35,7 @@ macro_rules! suite {
             every_frame_is_accounted_for_whatever_members_do,
             churn_at_full_speed_leaks_nothing_and_delivers_nothing_late,
             a_room_with_members_or_history_is_not_retired,
+            a_room_that_nobody_is_in_any_more_can_be_retired_at_once,
             a_retired_room_does_nothing,
             publishing_to_nobody_reaches_nobody,
             a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones,

@@ -247,6 +247,21 @@ pub(crate) async fn joins_and_leaves_are_heard_by_those_who_want_to_in_one_order
     assert_eq!(curious.take_lines(), [""; 0]);
 }
 
+pub(crate) async fn whoever_comes_back_has_left_first<F: Fanout>() {
+    let room = Room::<F>::open(|_| ());
+    let mut curious = room.join("curious", CURIOUS).await;
+    let mut visitor = room.join("visitor", QUIET).await;
+    for _ in 0..1_000 {
+        visitor.leave();
+        visitor = room.join("visitor", QUIET).await;
+    }
+    let lines = curious.take_lines();
+    assert_eq!(lines.len(), 2 + 2 * 1_000);
+    for pair in lines[2..].chunks(2) {
+        assert_eq!(pair, ["-visitor", "+visitor"]);
+    }
+}
+
 pub(crate) async fn presence_is_who_is_there<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
     let _ada = room.join("ada", QUIET).await;
@@ -289,6 +304,20 @@ pub(crate) async fn history_is_read_in_both_directions<F: Fanout>() {
     assert_eq!(read(10, Some(2), false).await, [3, 4]);
     assert_eq!(read(2, None, true).await, [4, 3]);
     assert_eq!(read(10, Some(3), true).await, [2, 1]);
+}
+
+pub(crate) async fn everybody_is_told_before_a_publish_returns<F: Fanout>() {
+    let room = Room::<F>::open(|_| ());
+    let mut members = Vec::new();
+    for index in 0..50 {
+        members.push(room.join(&index.to_string(), QUIET).await);
+    }
+    for count in 1..=200 {
+        room.publish("x").await;
+        for member in &mut members {
+            assert_eq!(member.take_lines().len(), count);
+        }
+    }
 }
 
 pub(crate) async fn no_wake_up_is_lost<F: Fanout>() {
@@ -545,6 +574,20 @@ pub(crate) async fn a_room_with_members_or_history_is_not_retired<F: Fanout>() {
         "somebody may come back for it"
     );
     assert!(room.engine.retire_if_vacant(now + Duration::from_secs(61)));
+}
+
+pub(crate) async fn a_room_that_nobody_is_in_any_more_can_be_retired_at_once<F: Fanout>() {
+    for _ in 0..2_000 {
+        let room = Room::<F>::open(|config| config.history_size = 0);
+        let mut members = Vec::new();
+        for name in ["a", "b", "c"] {
+            members.push(room.join(name, QUIET).await);
+        }
+        room.publish("x").await;
+        drop(members);
+        // Nobody else will come by and look.
+        assert!(room.engine.retire_if_vacant(Instant::now()));
+    }
 }
 
 pub(crate) async fn a_retired_room_does_nothing<F: Fanout>() {

@@ -1,0 +1,192 @@
+//! Where the engines differ, each difference by name: waiting, what a leave waits for, and what a task
+//! that can be given up on owes to those who do.
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use bytes::{BufMut as _, BytesMut};
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use slabcast::{
+    close::CloseReason,
+    config::RoomConfig,
+    fanout::{CatchUp, Dialect, Encode, Event, Fanout, Hub, Newcomer, Pace, Registry, RoomSetup},
+    history::HistoryBudget,
+    metrics::Deliveries,
+    notifier::Notifier,
+    outbox::Outbox,
+};
+
+use crate::members::{CURIOUS, Member, QUIET, Room, info, publication};
+
+/// The first step of `future`, which is then given up. Its task's share of time is no reason to wait.
+fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
+    let future = pin!(tokio::task::unconstrained(future));
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// What `member` has heard of by now, without waiting.
+fn heard<F: Fanout>(member: &mut Member<F>) -> usize {
+    member.take_lines().len()
+}
+
+#[tokio::test]
+async fn the_lock_never_makes_a_publisher_wait() {
+    let room = Room::<Registry>::open(|_| ());
+    let _reads_nothing = room.join("m", QUIET).await;
+    for _ in 0..10_000 {
+        let mut batch = vec![publication("x")];
+        assert!(poll_once(room.engine.publish(&mut batch, Pace::Now)).is_ready());
+    }
+}
+
+#[tokio::test]
+async fn the_hub_makes_publishers_wait_once_its_commands_are_full() {
+    const PLACES: u64 = 256;
+    let room = Room::<Hub>::open(|_| ());
+    // Its task does not run before this one waits for something.
+    for index in 0..PLACES + 50 {
+        let mut batch = vec![publication("x")];
+        let published = poll_once(room.engine.publish(&mut batch, Pace::Now));
+        assert!(published.is_pending(), "not before the task has answered");
+        assert_eq!(
+            batch.len(),
+            usize::from(index >= PLACES),
+            "number {index}: what had no place is still its publisher's"
+        );
+    }
+    assert_eq!(room.engine.status().await.offset, PLACES);
+}
+
+#[tokio::test]
+async fn a_leave_is_told_at_once_by_the_lock_and_with_its_next_turn_by_the_hub() {
+    async fn told_at_once<F: Fanout>() -> bool {
+        let room = Room::<F>::open(|_| ());
+        let mut curious = room.join("curious", CURIOUS).await;
+        let leaver = room.join("leaver", QUIET).await;
+        assert_eq!(heard(&mut curious), 2);
+        drop(leaver);
+        let is_told = heard(&mut curious) == 3;
+        if !is_told {
+            // By the leave alone, without anything else that is asked of the room.
+            curious.told().await;
+        }
+        // Whatever is asked of the room afterwards comes after the leave.
+        assert_eq!(room.engine.presence().await.len(), 1);
+        assert_eq!(curious.take_lines().last().unwrap(), "-leaver");
+        is_told
+    }
+    assert!(told_at_once::<Registry>().await);
+    assert!(!told_at_once::<Hub>().await);
+}
+
+#[tokio::test]
+async fn publishers_that_reach_a_hub_together_leave_its_members_within_reach() {
+    let room = Room::<Hub>::open(|config| config.lag_messages = 800);
+    let mut member = room.join("m", QUIET).await;
+    let mut batches = vec![vec![publication("x"); 90]; 100];
+    let mut publishing: FuturesUnordered<_> = batches
+        .iter_mut()
+        .map(|batch| room.engine.publish(batch, Pace::WithinReach))
+        .collect();
+    // All are handled in one turn of its task.
+    while let Some(published) = publishing.next().await {
+        published.unwrap();
+    }
+    drop(publishing);
+    let taken = 9_000 - batches.iter().map(Vec::len).sum::<usize>();
+    assert_eq!(heard(&mut member), taken, "it has not lagged");
+    assert!(
+        (400..=600).contains(&taken),
+        "{taken} of the 800 it may lag"
+    );
+}
+
+#[tokio::test]
+async fn leaves_reach_a_hub_whose_commands_are_full() {
+    let room = Room::<Hub>::open(|_| ());
+    let leaver = room.join("leaver", QUIET).await;
+    for _ in 0..300 {
+        let mut batch = vec![publication("x")];
+        assert!(poll_once(room.engine.publish(&mut batch, Pace::Now)).is_pending());
+    }
+    drop(leaver);
+    assert_eq!(room.engine.status().await.clients, 0);
+    room.assert_accounts_balance().await;
+}
+
+#[tokio::test]
+async fn whoever_gives_up_joining_a_hub_is_not_in_it_and_does_not_keep_it() {
+    let room = Room::<Hub>::open(|config| config.history_size = 0);
+    let mut outbox = Outbox::new(Arc::default(), room.deliveries.clone());
+    let newcomer = Newcomer {
+        info: info("m"),
+        dialect: CURIOUS,
+        seat: outbox.vacant_seat(),
+    };
+    let joining = poll_once(room.engine.subscribe(newcomer, CatchUp::Nothing));
+    assert!(joining.is_pending());
+    assert!(
+        !room.engine.retire_if_vacant(Instant::now()),
+        "somebody is on the way in"
+    );
+    // It was let in, and let out again when nobody took the answer.
+    room.engine.presence().await;
+    assert_eq!(room.engine.status().await.clients, 0);
+    assert!(room.engine.retire_if_vacant(Instant::now()));
+}
+
+/// An encoder with a bug.
+#[derive(Debug)]
+struct Bug;
+
+impl Encode for Bug {
+    fn dialects(&self) -> usize {
+        1
+    }
+
+    fn encode(&self, _: Dialect, event: Event<'_>, out: &mut BytesMut) {
+        if let Event::Publication(publication, _) = event {
+            assert_ne!(&publication.payload[..], b"bug", "meant to be seen");
+            out.put_slice(&publication.payload);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hub_whose_task_dies_closes_its_members_and_counts_as_retired() {
+    let engine = Hub::open(RoomSetup {
+        config: RoomConfig::default(),
+        encoder: Box::new(Bug),
+        deliveries: Arc::new(Deliveries::default()),
+        history_budget: Arc::new(HistoryBudget::new(1 << 20)),
+    });
+    let notifier = Arc::new(Notifier::default());
+    let mut outbox = Outbox::new(notifier.clone(), Arc::default());
+    let newcomer = Newcomer {
+        info: info("m"),
+        dialect: QUIET,
+        seat: outbox.vacant_seat(),
+    };
+    let admission = engine.subscribe(newcomer, CatchUp::Nothing).await.unwrap();
+    let publish = |text| {
+        let engine = engine.clone();
+        async move {
+            engine
+                .publish(&mut vec![publication(text)], Pace::Now)
+                .await
+        }
+    };
+    assert!(publish("fine").await.is_ok());
+    assert!(publish("bug").await.is_err());
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Some(close)) = notifier.poll(&mut cx, outbox.ready()) else {
+        panic!("nobody told the member");
+    };
+    assert_eq!(close.reason, CloseReason::Internal);
+    assert!(publish("fine").await.is_err());
+    drop(admission);
+}
