@@ -2,6 +2,7 @@
 
 mod cli;
 mod load;
+mod study;
 
 use std::process::ExitCode;
 

@@ -152,7 +152,7 @@ pub(super) fn run(bench: Bench) -> ExitCode {
 }
 
 impl Bench {
-    fn plan(self) -> Plan {
+    pub(super) fn plan(self) -> Plan {
         let speech = self
             .speech
             .unwrap_or_else(|| speech_of(self.url.as_deref()));

@@ -5,6 +5,7 @@ mod config;
 mod log;
 mod serve;
 mod settings;
+mod study;
 
 use std::{
     fmt,
@@ -57,6 +58,8 @@ enum Command {
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// Compare the lock engine and the actor engine on this machine, and write a report.
+    Study(study::Arguments),
 }
 
 impl Cli {
@@ -67,6 +70,7 @@ impl Cli {
             Some(Command::Serve(settings)) => serve::run(*settings),
             Some(Command::Bench(bench)) => bench::run(*bench),
             Some(Command::Config(command)) => config::run(command),
+            Some(Command::Study(arguments)) => study::run(arguments),
         }
     }
 }

@@ -20,7 +20,7 @@ const RESULTS: &str = "results.json";
 const LOG: &str = "server.log";
 
 /// What a quick study does with each cell, and a full one.
-const QUICK: (Duration, usize) = (Duration::from_millis(600), 3);
+const QUICK: (Duration, usize) = (Duration::from_millis(400), 3);
 const FULL: (Duration, usize) = (Duration::from_secs(3), 5);
 
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     repetitions: Option<u16>,
 
-    /// Measure each run for SECONDS, after a third of that to warm up [default: 3, quick: 0.6]
+    /// Measure each run for SECONDS, after a third of that to warm up [default: 3, quick: 0.4]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     seconds: Option<Duration>,
 
@@ -250,5 +250,35 @@ impl Progress for Bar {
     fn advances(&self, by: Duration) {
         self.0
             .inc(u64::try_from(by.as_millis()).unwrap_or(u64::MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::bench::Bench;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    #[test]
+    fn the_commands_of_a_report_make_its_cells_again() {
+        let text = include_str!("../study/sample.json");
+        let results = Results::from_json(text).unwrap();
+        for cell in &results.cells {
+            let plan = &cell.rounds[0].runs[0].outcome.plan;
+            let command = study::bench_command(plan);
+            let words = command.strip_prefix("slabcast ").unwrap().split(' ');
+            let parsed = Flags::try_parse_from(words).unwrap().bench.plan();
+            let mut wanted = plan.clone();
+            wanted.url.clone_from(&parsed.url);
+            wanted.server_pid = None;
+            assert_eq!(parsed, wanted, "{command}");
+        }
     }
 }

@@ -25,7 +25,7 @@ const CHURN_PER_SECOND: f64 = 100.0;
 /// A message now and then shows that idle members are served, and costs nothing.
 const IDLE_PER_SECOND: f64 = 20.0;
 
-/// The load generator's path for every cell: what a room costs, and not what a protocol does.
+/// Where each dialect is spoken. Plain is the rule: what a room costs, and not what a protocol does.
 const PLAIN_PATH: &str = "/ws/{room}";
 const CENTRIFUGO_PATH: &str = "/connection/websocket";
 
@@ -269,6 +269,8 @@ fn shapes(extent: Extent) -> Vec<Cell> {
         Cell {
             id: "f100-s16-16KiB".to_owned(),
             payload_bytes: 16 * 1024,
+            // All that is on its way has to fit into a room's lag limit, 1 MiB by default.
+            pace: Pace::Window(2),
             ..shape(100, SENDERS)
         },
         Cell {
@@ -318,6 +320,8 @@ fn join(extent: Extent) -> Vec<Cell> {
         &[0.1, 0.25, 0.5, 0.75]
     };
     let at = |share: &f64| Cell {
+        // A join has an answer in this one; in the other, joining is waiting for a message.
+        speech: Speech::Centrifugo,
         churn_per_second: CHURN_PER_SECOND,
         ..at_share(extent, Part::Join, "join", *share)
     };
@@ -357,7 +361,7 @@ mod tests {
         Extent {
             is_quick,
             members_max,
-            duration: Duration::from_millis(600),
+            duration: Duration::from_millis(400),
         }
     }
 

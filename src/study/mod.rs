@@ -2,6 +2,7 @@
 
 mod axis;
 mod canvas;
+mod commands;
 mod engine;
 mod figures;
 mod format;
@@ -16,6 +17,8 @@ mod run;
 mod server;
 mod statistics;
 
+#[cfg(test)]
+pub(crate) use self::commands::bench as bench_command;
 pub(crate) use self::{
     format::duration,
     grid::{Extent, Grid, Part},

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    commands,
     engine::Engine,
     figures::{self, Captioned},
     format,
@@ -414,15 +415,27 @@ fn method(results: &Results) -> String {
 }
 
 fn commands(results: &Results) -> String {
+    let servers = Engine::ALL.map(commands::serve).join("\n");
+    let loads: Vec<String> = results.cells.iter().filter_map(load_command).collect();
     format!(
-        "<h2>The commands</h2>\n{}<pre>{}</pre>\n{}",
+        "<h2>The commands</h2>\n{}<pre>{}</pre>\n{}<pre>{}</pre>\n{}<pre>{}</pre>\n{}",
         p("The whole study again:"),
         escaped(&results.command),
+        p("One cell again, with either server in one terminal"),
+        escaped(&servers),
+        p("and the load in another:"),
+        escaped(&loads.join("\n")),
         p(
             "The raw data are in results.json beside this file; slabcast study --report-from \
-           results.json draws this page from them again."
+           results.json draws this page from them again.",
         ),
     )
+}
+
+fn load_command(result: &CellResult) -> Option<String> {
+    let run = result.rounds.first()?.runs.first()?;
+    let command = commands::bench(&run.outcome.plan);
+    Some(format!("# {}\n{command}", result.cell.id))
 }
 
 #[cfg(test)]
