@@ -16,6 +16,8 @@ pub(crate) struct Machine {
     pub(crate) program: String,
     pub(crate) compiler: String,
     pub(crate) build: String,
+    /// Runnable threads before the study began, over a minute: what else the machine had to do.
+    pub(crate) load_average: Option<f64>,
 }
 
 impl Machine {
@@ -39,6 +41,7 @@ impl Machine {
             program: format!("slabcast {}", env!("CARGO_PKG_VERSION")),
             compiler: env!("SLABCAST_RUSTC").to_owned(),
             build: build().to_owned(),
+            load_average: load_average(),
         }
     }
 
@@ -55,6 +58,7 @@ impl Machine {
             program,
             compiler,
             build,
+            load_average: _,
         } = self;
         [
             ("Processor", processor),
@@ -69,10 +73,19 @@ impl Machine {
         ]
     }
 
+    /// Whether others used so much of the machine that the study's figures are theirs too.
+    pub(crate) fn is_busy(&self) -> bool {
+        let cores = self.cores.parse().unwrap_or(1.0);
+        self.load_average.is_some_and(|load| load > cores * BUSY)
+    }
+
     pub(crate) fn is_optimised(&self) -> bool {
         self.build != DEBUG
     }
 }
+
+/// Runnable threads a core, above which a machine is not idle.
+const BUSY: f64 = 0.5;
 
 const DEBUG: &str = "debug: not optimised, its figures say little";
 
@@ -102,6 +115,11 @@ fn in_gib(kilobytes: &str) -> String {
         |_| unknown(),
         |kib: f64| format!("{:.1} GiB", kib / 1024.0 / 1024.0),
     )
+}
+
+fn load_average() -> Option<f64> {
+    let text = fs::read_to_string("/proc/loadavg").ok()?;
+    text.split(' ').next()?.parse().ok()
 }
 
 /// How many descriptors a process may have at most; none if there is no limit.
@@ -160,6 +178,18 @@ mod tests {
         assert_eq!(after.stolen_since(before), 0.2);
         assert_eq!(after.stolen_since(after), 0.0);
         assert_eq!(CpuTime::parse("cpu  1 2 3\n"), None);
+    }
+
+    #[test]
+    fn a_machine_is_busy_if_half_of_its_cores_are() {
+        let machine = |load_average| Machine {
+            cores: "4".to_owned(),
+            load_average,
+            ..Machine::read()
+        };
+        assert!(machine(Some(2.1)).is_busy());
+        assert!(!machine(Some(2.0)).is_busy());
+        assert!(!machine(None).is_busy());
     }
 
     #[test]

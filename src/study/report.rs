@@ -61,6 +61,13 @@ fn head(results: &Results) -> String {
         text += "<p class=\"bad\">This program was built without optimisation. Build it with \
                  cargo build --release before you believe a figure.</p>\n";
     }
+    if let Some(load) = machine.load_average.filter(|_| machine.is_busy()) {
+        text += &format!(
+            "<p class=\"bad\">The machine was busy with other things when the study began: {load} \
+             threads wanted to run, on {} cores. Run it again when it is idle.</p>\n",
+            escaped(&machine.cores)
+        );
+    }
     text += &soundness(results);
     text
 }
@@ -398,7 +405,8 @@ fn method(results: &Results) -> String {
         p("For every cell the engines take turns: lock, hub, lock, hub, and so on. Each run has a \
            server process of its own, started before and ended after it, with the default \
            configuration. A ratio is of two runs of the same round, one right after the other, so \
-           that what the machine did at that time is in both."),
+           that what the machine did at that time is in both. What is shown is the median of these \
+             ratios, which need not be the ratio of the medians."),
         p(&format!(
             "An engine is called ahead if it is ahead in every round; if the rounds disagree, or \
              one finds them equal, it is noise. Two equal engines would look decided like that in \
@@ -570,6 +578,15 @@ mod tests {
         results.machine = super::super::machine::Machine::read();
         let is_said = render(&results).contains("built without optimisation");
         assert_eq!(is_said, cfg!(debug_assertions));
+    }
+
+    #[test]
+    fn a_busy_machine_is_said_first() {
+        let mut results = sample();
+        results.machine.load_average = Some(9.5);
+        let page = render(&results);
+        let (before, _) = page.split_once("At a glance").unwrap();
+        assert!(before.contains("9.5 threads wanted to run, on 2 cores"));
     }
 
     #[test]
