@@ -163,7 +163,8 @@ mod tests {
     #[test]
     fn what_cant_be_done_says_which_value_and_what_is_possible() {
         plan().check().unwrap();
-        let refused: [(&str, fn(&mut Plan)); 12] = [
+        type Change = fn(&mut Plan);
+        let refused: [(&str, Change); 12] = [
             ("connections is 0", |plan| plan.connections = 0),
             ("publishers is 9: 1 to 8", |plan| plan.publishers = 9),
             ("rooms is 9", |plan| plan.rooms = 9),
