@@ -350,7 +350,9 @@ impl Table<'_> {
             )?,
         }
         let limit = match self.0.limit {
-            Limit::Load => "load: this program was at its limit, the server perhaps not",
+            Limit::Load => {
+                "load: this program had no more to give, or got no core; the server perhaps had"
+            }
             Limit::Server => "server",
             Limit::Drive => "drive: neither was busy; the rate or the window decides",
             Limit::Unknown => "unknown: the load was not busy, and the server can't be read",

@@ -45,7 +45,7 @@ impl Account {
         if is_measured {
             self.distinct += 1;
             let key = u64::from(publisher) << 32 | u64::from(sequence);
-            // Odd, so that nothing is lost by it; the order counts by the rotation.
+            // Odd, so that nothing is lost by it. Another order is another product.
             self.digest = (self.digest.rotate_left(23) ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
         true

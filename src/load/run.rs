@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     panic,
     sync::atomic::Ordering,
     thread::{self, ScopedJoinHandle},
@@ -75,6 +76,7 @@ pub(crate) fn run(plan: &Plan, show: impl FnMut(Progress)) -> Result<Outcome, Lo
     let mut director = Director {
         plan,
         control: &control,
+        address: script.target.address,
         server,
         show,
         marks: Vec::new(),
@@ -149,6 +151,7 @@ enum Moment {
 struct Director<'a, S> {
     plan: &'a Plan,
     control: &'a Control,
+    address: SocketAddr,
     server: Option<Process>,
     show: S,
     /// One for each [`Moment`].
@@ -181,6 +184,10 @@ impl<S: FnMut(Progress)> Director<'_, S> {
         let wanted = self.plan.connections;
         while !has_ended() && self.joined() < wanted {
             self.look(self.joined() as f64 / wanted as f64);
+        }
+        if self.plan.server_pid.is_none() {
+            // Again: it may have begun to listen only when we had already looked.
+            self.server = self.server.or_else(|| Process::listening_on(self.address));
         }
         self.mark();
         Ok(())

@@ -1,7 +1,7 @@
 // Somebody else's broadcast server, as short as one is mostly written: npm `ws`, everybody who is
 // connected to one path hears what any of them sends. It is what `slabcast bench` is held against.
 //
-//   node server.mjs [--port N] [--no-echo] [--joined] [--fault drop|duplicate|swap|stray|close] [--every N]
+//   node server.mjs [--port N] [--no-echo] [--joined] [--fault drop|duplicate|swap|disorder|stray|close] [--every N]
 //
 // GET /counts says how many messages it took and how many it sent. With --fault it does to every Nth
 // message what its name says, so that a load generator can be seen finding it. With --joined it
@@ -68,17 +68,25 @@ function faulted(room, data, number) {
 
 function broadcast(room, sender, data) {
   const number = ++counts.received;
+  const last = [...room.members].at(-1);
   for (const message of faulted(room, data, number)) {
     for (const member of room.members) {
-      if (member !== sender || !values['no-echo']) deliver(member, message);
+      const isLate = values.fault === 'disorder' && number % every === 0 && member === last;
+      if (isLate) room.late = message;
+      else if (member !== sender || !values['no-echo']) deliver(member, message);
     }
+  }
+  // To one of them in another order than to all others.
+  if (room.late && number % every !== 0) {
+    deliver(last, room.late);
+    room.late = undefined;
   }
   if (values.fault === 'stray' && number % every === 0) {
     for (const other of rooms.values()) {
       if (other !== room) for (const member of other.members) deliver(member, data);
     }
   }
-  if (values.fault === 'close' && number === every) [...room.members].at(-1).close(1013, 'you are too slow');
+  if (values.fault === 'close' && number === every) last.close(1013, 'you are too slow');
 }
 
 const http = createServer((request, response) => {
