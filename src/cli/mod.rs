@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Knows the library; the library does not know it.
 
 mod config;
+mod exec;
 mod log;
 mod serve;
 mod settings;
@@ -28,6 +29,7 @@ Examples:
   slabcast --config slabcast.toml                  read a file first
   slabcast --set limits.message_bytes=1MiB         set any key of the file
   SLABCAST_LIMITS_MESSAGE_BYTES=1MiB slabcast      the same from the environment
+  slabcast exec --room build -- make -j4           a command's output, for whoever watches
   slabcast config default > slabcast.toml          start a file of your own
 
 The command line wins over the environment, that over the file, and that over the default.
@@ -50,6 +52,12 @@ enum Command {
     /// Run the server (the default).
     #[command(after_help = EXAMPLES)]
     Serve(Box<Settings>),
+    /// Run the server and a command, whose output is a room.
+    #[command(after_help = exec::EXAMPLES)]
+    Exec(Box<exec::Exec>),
+    /// Watch over the command of `exec`, which starts this by itself.
+    #[command(hide = true)]
+    ExecGuard(exec::Guard),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -61,6 +69,8 @@ impl Cli {
         match self.command {
             None => serve::run(self.settings),
             Some(Command::Serve(settings)) => serve::run(*settings),
+            Some(Command::Exec(exec)) => exec::run(*exec),
+            Some(Command::ExecGuard(guard)) => exec::guard(&guard),
             Some(Command::Config(command)) => config::run(command),
         }
     }
