@@ -54,10 +54,11 @@ fn guard(argv: &[OsString], grace: Duration) -> io::Result<()> {
         }
     };
     let group = Pid::from_child(&command);
-    let ended = watch(group, server.try_clone()?);
-    // From here on the command must not be left alone, so errors are for the end.
+    // From here on the command must not be left alone, so errors are for the end. It is watched only
+    // once its start is reported, for it may end at once.
     let told =
         let_go_of_output().and_then(|()| report(&server, Report::Started(group.as_raw_pid())));
+    let ended = watch(group, server.try_clone());
     if told.is_ok() {
         wait_for_the_end(&server);
     }
@@ -93,7 +94,7 @@ fn report(mut server: &UnixStream, report: Report) -> io::Result<()> {
 }
 
 /// Reports the command's end when it comes, and says so through the channel.
-fn watch(command: Pid, server: UnixStream) -> Receiver<()> {
+fn watch(command: Pid, server: io::Result<UnixStream>) -> Receiver<()> {
     let (ended, receiver) = mpsc::channel();
     thread::spawn(move || {
         let status = loop {
@@ -109,8 +110,8 @@ fn watch(command: Pid, server: UnixStream) -> Receiver<()> {
             let signal = || status.terminating_signal().map(Ended::Signal);
             code.or_else(signal).unwrap_or(Ended::Unknown)
         });
-        // Here and below: without a server there is nobody to tell.
-        let _ = report(&server, Report::Ended(how));
+        // Without a server there is nobody to tell.
+        let _ = server.and_then(|server| report(&server, Report::Ended(how)));
         let _ = ended.send(());
     });
     receiver
