@@ -29,6 +29,11 @@ const HISTORY_SIZE: usize = 200_000;
 const HISTORY_BYTES: usize = 16 << 20;
 const HISTORY_TTL: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// How far a watcher may fall behind before it is a slow consumer. A command writes in bursts that no
+/// network follows; what the room holds for them is held once, however many there are.
+const LAG_BYTES: usize = 16 << 20;
+const LAG_MESSAGES: usize = 200_000;
+
 pub(super) const EXAMPLES: &str = "\
 Examples:
   slabcast exec --room build -- make -j4
@@ -40,8 +45,9 @@ The command is run as it stands, by no shell, with its standard input empty. Eac
 is a message, its exit code the last. When the server is told to stop, the command's process group
 gets SIGTERM, and after --grace SIGKILL; it is ended too if the server is killed.
 
-Its room keeps 200000 messages, 16 MiB, for a year, unless --set, the environment or the file say
-otherwise (history_size, history_bytes and history_ttl of room_defaults or of the room's namespace).
+Its room keeps 200000 messages, 16 MiB, for a year, and a watcher may be as far behind, unless --set,
+the environment or the file say otherwise (history_size, history_bytes, history_ttl, lag_messages and
+lag_bytes of room_defaults or of the room's namespace).
 
 Exits with 127 if the command is not there, 126 if it can't be run, and with --exit-with-command as
 the command did, or with 128 and the number of the signal that ended it; otherwise as `serve` does.";
@@ -165,8 +171,8 @@ async fn serve<F: Fanout>(
     Ok(ended)
 }
 
-/// The options of the command's room: those that its name gives it, with a longer history where
-/// nobody says how long it should be.
+/// The options of the command's room: those that its name gives it, with room for a whole
+/// output where nobody says otherwise.
 fn room_options(loaded: &Loaded, room: &RoomName) -> RoomConfig {
     let namespace = room.namespace();
     let is_said = |option: &str| {
@@ -175,14 +181,21 @@ fn room_options(loaded: &Loaded, room: &RoomName) -> RoomConfig {
         own.is_some_and(|key| loaded.origin(&key).is_some()) || loaded.origin(&general).is_some()
     };
     let mut options = loaded.config.room(namespace).clone();
-    if !is_said("history_size") {
-        options.history_size = HISTORY_SIZE;
-    }
-    if !is_said("history_bytes") {
-        options.history_bytes = HISTORY_BYTES;
-    }
-    if !is_said("history_ttl") {
-        options.history_ttl = HISTORY_TTL;
-    }
+    let mut unless_said = |option: &str, change: fn(&mut RoomConfig)| {
+        if !is_said(option) {
+            change(&mut options);
+        }
+    };
+    unless_said("history_size", |options| {
+        options.history_size = HISTORY_SIZE
+    });
+    unless_said("history_bytes", |options| {
+        options.history_bytes = HISTORY_BYTES
+    });
+    unless_said("history_ttl", |options| options.history_ttl = HISTORY_TTL);
+    unless_said("lag_bytes", |options| options.lag_bytes = LAG_BYTES);
+    unless_said("lag_messages", |options| {
+        options.lag_messages = LAG_MESSAGES
+    });
     options
 }

@@ -3,10 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use slabcast::{fanout::Fanout, id::RoomName, node::Node, publication::Publication};
+use slabcast::{
+    fanout::{Fanout, Pace},
+    id::RoomName,
+    node::Node,
+    publication::Publication,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tracing::{info, warn};
 
@@ -20,9 +25,16 @@ use super::{
 /// How long output is waited for that others still hold the pipes for, once the command has ended.
 const LATE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How much may come after that patience, from those who never stop: as much as the largest pipes
-/// that an ordinary user can have held when the command ended.
-const LATE_BYTES_MAX: usize = 2 << 20;
+/// How much is taken when that patience is over, from those who never stop: as much as both pipes can
+/// have held when the command ended.
+const LATE_BYTES_MAX: usize = 2 * CHUNK_BYTES;
+
+/// How long those who read may bring nothing forward before the command goes on without them. They
+/// lag then, and have the room's lag limit.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between looks whether those who read can take more.
+const PACE_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What is read at once, in bytes: what a pipe holds.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -106,14 +118,25 @@ struct Relay<F: Fanout> {
 }
 
 impl<F: Fanout> Relay<F> {
+    /// Publishes what there is, at the pace of those who read. The pipes fill up meanwhile, and the
+    /// command waits.
     async fn publish(&mut self) {
-        if self.batch.is_empty() {
-            return;
-        }
-        if let Err(error) = self.node.publish(&self.room, &mut self.batch).await {
-            // The room is kept, so it can always be had.
-            warn!(%error, "output is lost");
-            self.batch.clear();
+        let (mut pace, mut progress) = (Pace::WithinReach, Instant::now());
+        while !self.batch.is_empty() {
+            let before = self.batch.len();
+            let published = self.node.publish_at(&self.room, &mut self.batch, pace);
+            if let Err(error) = published.await {
+                // The room is kept, so it can always be had.
+                warn!(%error, "output is lost");
+                self.batch.clear();
+            } else if self.batch.len() < before {
+                progress = Instant::now();
+                tokio::task::yield_now().await;
+            } else if progress.elapsed() < PATIENCE {
+                sleep(PACE_INTERVAL).await;
+            } else {
+                pace = Pace::Now;
+            }
         }
     }
 }
