@@ -1,6 +1,7 @@
 //! The `slabcast` program: parses the command line and does what it says.
 
 mod cli;
+mod client;
 mod exec;
 
 use std::process::ExitCode;
