@@ -295,11 +295,12 @@ async fn what_is_no_longer_kept_shows_in_the_numbers() {
 
 #[tokio::test]
 async fn a_child_that_keeps_the_pipes_open_can_not_hold_the_end_up() {
-    let script = "sleep 1000 & echo $!";
+    let script = "sleep 1000 & echo $!; printf 'half a line'";
     let mut program = Program::exec(&[], &["sh", "-c", script]).await;
     let messages = from_the_start(&program).await;
-    let end = json!({"n": 2, "exit": {"code": 0}, "cut": true});
-    assert_eq!(messages[1], end);
+    assert_eq!(messages[1]["line"], "half a line");
+    let end = json!({"n": 3, "exit": {"code": 0}, "cut": true});
+    assert_eq!(messages[2], end);
     let left = pids(&messages[0]);
     assert!(is_there(&left[0]), "it is left alone until the end");
     program.signal("TERM");
