@@ -234,3 +234,22 @@ fn closed(frame: Option<CloseFrame>) -> End {
         None => End::Broken("the server closed the connection".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_means_as_the_end_is_the_end() {
+        let closed = |code| End::Closed {
+            code,
+            reason: String::new(),
+        };
+        for code in [1009, 3500, 3999, 4500, 4999] {
+            assert!(closed(code).is_final(), "{code}");
+        }
+        for code in [1000, 1001, 3001, 3008, 3499, 4000, 4499] {
+            assert!(!closed(code).is_final(), "{code}");
+        }
+    }
+}
