@@ -114,10 +114,15 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         #[test]
         fn nothing_is_lost_whatever_the_chunks(
-            chunks in proptest::collection::vec(
-                proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 0..9000), 0..8),
+            chunks in proptest::collection::vec(prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..400),
+                (0..40_000_usize).prop_map(|length| vec![b'x'; length]),
+                (0..9000_usize).prop_map(|count| "€".repeat(count).into_bytes()),
+            ], 0..8),
         ) {
             let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
             let mut joined = Vec::new();

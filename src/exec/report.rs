@@ -2,6 +2,7 @@
 
 use std::{fmt, io, str::FromStr};
 
+use rustix::process::Signal;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 /// What a shell adds to a signal's number for the exit code of what it ended.
@@ -35,7 +36,7 @@ impl Ended {
         let code = match self {
             Self::Code(code) => code,
             Self::Signal(number) => SIGNALLED + number,
-            Self::Unknown => SIGNALLED + rustix::process::Signal::KILL.as_raw(),
+            Self::Unknown => SIGNALLED + Signal::KILL.as_raw(),
         };
         u8::try_from(code).unwrap_or(u8::MAX)
     }
@@ -83,18 +84,28 @@ impl Serialize for Ended {
     }
 }
 
-/// `SIGTERM` for 15. The numbers differ between systems, so the names come from where they are known.
+/// `SIGTERM` for 15. The numbers differ between systems, so they come from where they are known.
 fn signal_name(number: i32) -> String {
-    rustix::process::Signal::from_named_raw(number).map_or_else(
-        || format!("SIG{number}"),
-        |signal| {
-            let name = format!("{signal:?}");
-            format!(
-                "SIG{}",
-                name.trim_matches('"').trim_start_matches("Signal::")
-            )
-        },
-    )
+    const NAMES: [(Signal, &str); 16] = [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::ILL, "SIGILL"),
+        (Signal::TRAP, "SIGTRAP"),
+        (Signal::ABORT, "SIGABRT"),
+        (Signal::BUS, "SIGBUS"),
+        (Signal::FPE, "SIGFPE"),
+        (Signal::KILL, "SIGKILL"),
+        (Signal::SEGV, "SIGSEGV"),
+        (Signal::PIPE, "SIGPIPE"),
+        (Signal::ALARM, "SIGALRM"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::XCPU, "SIGXCPU"),
+        (Signal::XFSZ, "SIGXFSZ"),
+        (Signal::SYS, "SIGSYS"),
+    ];
+    let found = NAMES.iter().find(|(signal, _)| signal.as_raw() == number);
+    found.map_or_else(|| format!("SIG{number}"), |(_, name)| (*name).to_owned())
 }
 
 #[cfg(test)]
