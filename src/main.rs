@@ -1,6 +1,8 @@
 //! The `slabcast` program: parses the command line and does what it says.
 
 mod cli;
+mod client;
+mod exec;
 mod load;
 mod study;
 

@@ -2,7 +2,10 @@
 
 mod bench;
 mod config;
+mod connect;
+mod exec;
 mod log;
+mod publish;
 mod serve;
 mod settings;
 mod study;
@@ -14,6 +17,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 use self::settings::Settings;
 
@@ -30,6 +34,8 @@ Examples:
   slabcast --config slabcast.toml                  read a file first
   slabcast --set limits.message_bytes=1MiB         set any key of the file
   SLABCAST_LIMITS_MESSAGE_BYTES=1MiB slabcast      the same from the environment
+  slabcast exec --room build -- make -j4           a command's output, for whoever watches
+  slabcast connect                                 chat from the terminal
   slabcast config default > slabcast.toml          start a file of your own
 
 The command line wins over the environment, that over the file, and that over the default.
@@ -55,6 +61,18 @@ enum Command {
     /// Load a server over real sockets, and account for every message.
     #[command(after_help = bench::EXAMPLES)]
     Bench(Box<bench::Bench>),
+    /// Run the server and a command, whose output is a room.
+    #[command(after_help = exec::EXAMPLES)]
+    Exec(Box<exec::Exec>),
+    /// Watch over the command of `exec`, which starts this by itself.
+    #[command(hide = true)]
+    ExecGuard(exec::Guard),
+    /// Take part in rooms, from the terminal.
+    #[command(after_help = connect::EXAMPLES)]
+    Connect(connect::Connect),
+    /// Publish messages in a room.
+    #[command(after_help = publish::EXAMPLES)]
+    Publish(publish::Publish),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -69,10 +87,30 @@ impl Cli {
             None => serve::run(self.settings),
             Some(Command::Serve(settings)) => serve::run(*settings),
             Some(Command::Bench(bench)) => bench::run(*bench),
+            Some(Command::Exec(exec)) => exec::run(*exec),
+            Some(Command::ExecGuard(guard)) => exec::guard(&guard),
+            Some(Command::Connect(connect)) => connect::run(connect),
+            Some(Command::Publish(publish)) => publish::run(publish),
             Some(Command::Config(command)) => config::run(command),
             Some(Command::Study(arguments)) => study::run(arguments),
         }
     }
+}
+
+/// What a client runs in: one thread does.
+///
+/// # Errors
+/// The exit code, after what is wrong was printed.
+fn client_runtime() -> Result<Runtime, ExitCode> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            fail(
+                format_args!("the runtime can't start: {error}"),
+                EXIT_FAILED,
+            )
+        })
 }
 
 /// Prints `text` to standard output and flushes it.

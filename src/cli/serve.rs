@@ -1,13 +1,14 @@
 //! `slabcast serve`: runs the server until it is told to stop.
 
-use std::{future::Future, io, process, process::ExitCode};
+use std::{future::Future, io, net::SocketAddr, process, process::ExitCode};
 
 use slabcast::{
-    config::{Config, Engine},
+    config::{Config, Engine, Loaded},
     fanout::{Fanout, Hub, Registry},
     server::{ServeError, Server},
 };
 use tokio::{
+    runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
@@ -23,33 +24,24 @@ const EXIT_INTERRUPTED: i32 = 130;
 /// The same for SIGTERM (15).
 const EXIT_TERMINATED: i32 = 143;
 
+/// What every subcommand that serves begins with.
+pub(super) struct Prepared<S> {
+    pub(super) loaded: Loaded,
+    pub(super) runtime: Runtime,
+    /// Ready when the program is told to stop.
+    pub(super) shutdown: S,
+}
+
 pub(super) fn run(settings: Settings) -> ExitCode {
-    let Ready { config, log_filter } = match settings.load() {
-        Ok(ready) => ready,
-        Err(error) => return fail(error, EXIT_MISUSED),
+    let prepared = match prepare(settings) {
+        Ok(prepared) => prepared,
+        Err(code) => return code,
     };
-    log::start(log_filter, config.log.format);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            return fail(
-                format_args!("the runtime can't start: {error}"),
-                EXIT_FAILED,
-            );
-        }
-    };
-    let shutdown = match runtime.block_on(async { shutdown_on_signal() }) {
-        Ok(shutdown) => shutdown,
-        Err(error) => {
-            return fail(
-                format_args!("signals can't be listened for: {error}"),
-                EXIT_FAILED,
-            );
-        }
-    };
+    let Prepared {
+        loaded: Loaded { config, .. },
+        runtime,
+        shutdown,
+    } = prepared;
     let served = match config.engine {
         Engine::Lock => runtime.block_on(serve::<Registry>(config, shutdown)),
         Engine::Hub => runtime.block_on(serve::<Hub>(config, shutdown)),
@@ -60,17 +52,48 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     }
 }
 
+/// Reads the settings, starts the log and the runtime, and listens for signals.
+///
+/// # Errors
+/// The exit code, after what is wrong was printed.
+pub(super) fn prepare(
+    settings: Settings,
+) -> Result<Prepared<impl Future<Output = ()> + Send + 'static>, ExitCode> {
+    let Ready { loaded, log_filter } =
+        settings.load().map_err(|error| fail(error, EXIT_MISUSED))?;
+    log::start(log_filter, loaded.config.log.format);
+    let failed = |what, error| fail(format_args!("{what}: {error}"), EXIT_FAILED);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed("the runtime can't start", error))?;
+    let shutdown = runtime
+        .block_on(async { shutdown_on_signal() })
+        .map_err(|error| failed("signals can't be listened for", error))?;
+    Ok(Prepared {
+        loaded,
+        runtime,
+        shutdown,
+    })
+}
+
 async fn serve<F: Fanout>(
     config: Config,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
     let server = Server::<F>::bind(config).await?;
-    let address = server.local_addr();
-    say(format_args!("slabcast listens on http://{address}/\n"));
+    let address = say_where(&server);
     if address.ip().is_loopback() {
         say("open it in two browser tabs and chat; stop with ctrl-c\n");
     }
     server.run(shutdown).await
+}
+
+/// Prints where `server` listens, and returns it.
+pub(super) fn say_where<F: Fanout>(server: &Server<F>) -> SocketAddr {
+    let address = server.local_addr();
+    say(format_args!("slabcast listens on http://{address}/\n"));
+    address
 }
 
 /// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once: whoever sends it

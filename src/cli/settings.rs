@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use slabcast::config::{Config, ConfigError, Layers, Loaded};
+use slabcast::config::{ConfigError, Layers, Loaded};
 use tracing_subscriber::EnvFilter;
 
 /// Flags are text here: the configuration reads them, as it reads environment and file.
@@ -52,7 +52,7 @@ pub(super) struct Settings {
 
 /// A configuration to run with, and what of it only the program knows how to read.
 pub(super) struct Ready {
-    pub(super) config: Config,
+    pub(super) loaded: Loaded,
     pub(super) log_filter: EnvFilter,
 }
 
@@ -61,10 +61,7 @@ impl Settings {
     pub(super) fn load(self) -> Result<Ready, ConfigError> {
         let loaded = self.layers().environment(environment()).load()?;
         let log_filter = log_filter(&loaded)?;
-        Ok(Ready {
-            config: loaded.config,
-            log_filter,
-        })
+        Ok(Ready { loaded, log_filter })
     }
 
     fn layers(self) -> Layers {
@@ -137,6 +134,7 @@ fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory as _, Parser};
+    use slabcast::config::Config;
 
     use super::*;
     use crate::cli::Cli;

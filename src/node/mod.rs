@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     close::Close,
-    config::Config,
+    config::{Config, RoomConfig},
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
         Receipt, Retired, RoomSetup,
@@ -146,6 +146,14 @@ impl<F: Fanout> Node<F> {
     #[must_use]
     pub fn deliveries(&self) -> &Arc<Deliveries> {
         &self.deliveries
+    }
+
+    /// Opens the room of that name with options of its own, for as long as the node lives. For rooms
+    /// that the embedder publishes in: before anybody else can have made it, for what is there
+    /// already stays as it is. It does not count against the limit of rooms.
+    pub fn keep_room(&self, name: &RoomName, config: &RoomConfig) {
+        let room = Arc::new(self.open(name, config).kept());
+        self.rooms.write().entry(name.clone()).or_insert(room);
     }
 
     /// Admits `newcomer` to the room of that name, which comes into being if it is not there.
@@ -373,13 +381,12 @@ impl<F: Fanout> Node<F> {
         if rooms.len() >= rooms_max {
             return Err(RoomError::TooMany { rooms_max });
         }
-        let room = Arc::new(self.open(name));
+        let room = Arc::new(self.open(name, self.config.room(name.namespace())));
         rooms.insert(name.clone(), room.clone());
         Ok(room)
     }
 
-    fn open(&self, name: &RoomName) -> Room<F> {
-        let config = self.config.room(name.namespace());
+    fn open(&self, name: &RoomName, config: &RoomConfig) -> Room<F> {
         let setup = RoomSetup {
             config: config.clone(),
             encoder: Box::new(RoomEncoder::new(name)),
@@ -391,7 +398,7 @@ impl<F: Fanout> Node<F> {
 
     /// Lets go of `room` if nothing is left in it.
     fn release(&self, room: &Arc<Room<F>>) {
-        if room.engine().retire_if_vacant(Instant::now()) {
+        if !room.is_kept() && room.engine().retire_if_vacant(Instant::now()) {
             self.forget(room);
         }
     }

@@ -16,6 +16,7 @@ pub struct Room<F: Fanout> {
     name: RoomName,
     engine: Arc<F>,
     slow: SlowPolicy,
+    is_kept: bool,
 }
 
 impl<F: Fanout> Room<F> {
@@ -24,7 +25,21 @@ impl<F: Fanout> Room<F> {
             name,
             engine,
             slow: config.slow,
+            is_kept: false,
         }
+    }
+
+    /// The same, to be kept when nothing is left in it.
+    pub(super) fn kept(self) -> Self {
+        Self {
+            is_kept: true,
+            ..self
+        }
+    }
+
+    /// Whether it stays when nothing is left in it.
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     /// Its name.

@@ -462,8 +462,16 @@ impl Program {
         Self::start_by(
             tokio::process::Command::new(env!("CARGO_BIN_EXE_slabcast")),
             settings,
+            &[],
         )
         .await
+    }
+
+    /// Starts `slabcast exec` with these options and this command, in the room `build`.
+    pub async fn exec(options: &[&str], argv: &[&str]) -> Self {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_slabcast"));
+        command.args(["exec", "--room", "build"]).args(options);
+        Self::start_by(command, &[], &[&["--"], argv].concat()).await
     }
 
     /// The same under a limit of open files, which it can't raise.
@@ -472,16 +480,21 @@ impl Program {
         // `exec`, so that the child is the program and not the shell.
         let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
         shell.args(["-c", &script, env!("CARGO_BIN_EXE_slabcast")]);
-        Self::start_by(shell, settings).await
+        Self::start_by(shell, settings, &[]).await
     }
 
-    async fn start_by(mut command: tokio::process::Command, settings: &[&str]) -> Self {
+    async fn start_by(
+        mut command: tokio::process::Command,
+        settings: &[&str],
+        rest: &[&str],
+    ) -> Self {
         use tokio::io::AsyncBufReadExt as _;
         command.args(["--listen", "127.0.0.1:0", "--log", "error"]);
         for setting in settings {
             command.args(["--set", setting]);
         }
         let mut child = command
+            .args(rest)
             .env_clear()
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped())
