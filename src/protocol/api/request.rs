@@ -455,7 +455,8 @@ fn decode(text: &str) -> Result<Vec<u8>, ApiError> {
 
 /// `json` on one line. A line end can stand only between its tokens, never inside of them; in a push
 /// it would end the push, for what clients are told is one object a line.
-fn on_one_line(json: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn on_one_line(json: &str) -> Cow<'_, str> {
     match json.contains(['\n', '\r']) {
         false => Cow::Borrowed(json),
         true => Cow::Owned(json.replace(['\n', '\r'], " ")),
@@ -469,16 +470,16 @@ fn bad(detail: impl Into<String>) -> ApiError {
 /// Reads one object. What it says about a fault may quote what was sent: it goes back to who sent
 /// it, and nowhere else.
 fn read<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, RequestError> {
-    let fault = match serde_json::from_str::<T>(json) {
-        // Derived code takes an array of the fields' values as well.
-        Ok(read) if json.trim_start().starts_with('{') => return Ok(read),
-        Ok(_) => return Err(bad("an array, must be an object").into()),
-        Err(error) => error,
-    };
-    Err(match fault.classify() {
-        Category::Data => bad(fault.to_string()).into(),
-        Category::Syntax | Category::Eof | Category::Io => RequestError::NotJson(fault.to_string()),
-    })
+    // Derived code takes an array of the fields' values as well.
+    let is_array = json.trim_start().starts_with('[');
+    match serde_json::from_str::<T>(json) {
+        Ok(read) if !is_array => Ok(read),
+        Err(error) if error.classify() != Category::Data => {
+            Err(RequestError::NotJson(error.to_string()))
+        }
+        Err(error) if !is_array => Err(bad(error.to_string()).into()),
+        Ok(_) | Err(_) => Err(bad("an array, must be an object").into()),
+    }
 }
 
 #[cfg(test)]
