@@ -40,11 +40,13 @@ pub enum CloseReason {
     TooBig,
     /// There was no room for it, such as when the node has all the rooms that it may have.
     Refused,
+    /// An operator, or the application, sent it away.
+    Kicked,
 }
 
 impl CloseReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::PeerClosed,
         Self::PeerGone,
         Self::Drain,
@@ -59,6 +61,7 @@ impl CloseReason {
         Self::NotAvailable,
         Self::TooBig,
         Self::Refused,
+        Self::Kicked,
     ];
 
     /// What it is called in logs, in `/status` and as a metric's label.
@@ -79,6 +82,7 @@ impl CloseReason {
             Self::NotAvailable => "not_available",
             Self::TooBig => "too_big",
             Self::Refused => "refused",
+            Self::Kicked => "kicked",
         }
     }
 
@@ -99,6 +103,7 @@ impl CloseReason {
             Self::NotAvailable => "not available",
             Self::TooBig => "message too big",
             Self::Refused => "limit exceeded",
+            Self::Kicked => "force disconnect",
         }
     }
 
@@ -117,6 +122,7 @@ impl CloseReason {
             Self::NoLogin => 3502,
             Self::NotAvailable => 3508,
             Self::TooBig => 1009,
+            Self::Kicked => 3503,
             Self::Refused => 3505,
         }
     }
@@ -129,7 +135,9 @@ impl CloseReason {
             Self::Drain | Self::NoPong => 1001,
             Self::Malformed => 1002,
             Self::NotUtf8 => 1007,
-            Self::BadToken | Self::NoLogin | Self::NotAvailable | Self::Refused => 1008,
+            Self::BadToken | Self::NoLogin | Self::NotAvailable | Self::Refused | Self::Kicked => {
+                1008
+            }
             Self::TooBig => 1009,
             Self::Internal => 1011,
             Self::SlowConsumer | Self::WriteTimeout => 1013,
@@ -142,6 +150,8 @@ impl CloseReason {
 pub struct Close {
     /// Which of the reasons.
     pub reason: CloseReason,
+    /// The code to close with, if the reason's own is not wanted.
+    pub code: Option<u16>,
     /// The value, the limit, the remedy; empty when the reason says it all. Never a payload.
     pub detail: Cow<'static, str>,
 }
@@ -151,7 +161,17 @@ impl Close {
     pub fn new(reason: CloseReason, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             reason,
+            code: None,
             detail: detail.into(),
+        }
+    }
+
+    /// Sent away by the application, with a code and a text of its own.
+    pub fn kicked(code: u16, text: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            reason: CloseReason::Kicked,
+            code: Some(code),
+            detail: text.into(),
         }
     }
 
@@ -166,15 +186,15 @@ impl Close {
 
 impl From<CloseReason> for Close {
     fn from(reason: CloseReason) -> Self {
-        Self {
-            reason,
-            detail: Cow::Borrowed(""),
-        }
+        Self::new(reason, "")
     }
 }
 
 impl fmt::Display for Close {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.code.is_some() {
+            return f.write_str(&self.detail);
+        }
         f.write_str(self.reason.text())?;
         if !self.detail.is_empty() {
             write!(f, ": {}", self.detail)?;

@@ -317,13 +317,15 @@ impl Append<'_> {
         }
     }
 
-    /// Whether readers that are not stalled have as much before them as they should: half the lag
-    /// limit. Whoever waits for them then keeps them from lagging by no fault of theirs.
+    /// Whether a reader that is not stalled has more than so many eighths of the lag limit before it.
+    /// Whoever waits for it then keeps it from lagging by no fault of its own.
     #[must_use]
-    pub fn is_out_of_reach(&self) -> bool {
+    pub fn is_behind(&self, eighths: usize) -> bool {
         let LagLimit { bytes, messages } = self.feed.lag;
+        let part = |limit: usize| (limit / 8).saturating_mul(eighths);
         let reach = self.feed.reach.load(Ordering::Relaxed).min(self.log.end);
-        (self.log.end - reach) as usize > messages / 2 || self.log.bytes_since(reach) > bytes / 2
+        (self.log.end - reach) as usize > part(messages)
+            || self.log.bytes_since(reach) > part(bytes)
     }
 
     /// Whether this batch is as large as one should be: an eighth of the lag limit.

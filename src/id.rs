@@ -77,7 +77,8 @@ impl Serialize for RoomName {
     }
 }
 
-/// Who a connection belongs to. The empty name is everybody's who said none.
+/// Who a connection belongs to: 1 to 254 bytes of UTF-8 without control characters, `#` or `,`. The
+/// empty name is everybody's who said none.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct UserId(Option<Arc<str>>);
 
@@ -91,7 +92,28 @@ impl UserId {
             return Ok(Self(None));
         }
         check("user", name)?;
+        // A private room names its users behind a #, with commas between them: whoever could call
+        // himself "a,b" would share a room with a.
+        if let Some(character) = name.chars().find(|c| matches!(c, '#' | ',')) {
+            return Err(NameError::Separator { character });
+        }
+        // With a # before it, it is the name of a room.
+        if name.len() == NAME_BYTES_MAX {
+            let bytes = name.len();
+            return Err(NameError::TooLong {
+                what: "user",
+                bytes,
+                bytes_max: NAME_BYTES_MAX - 1,
+            });
+        }
         Ok(Self(Some(name.into())))
+    }
+
+    /// The room in which all connections of this user are; none for the anonymous user.
+    #[must_use]
+    pub fn personal_room(&self) -> Option<RoomName> {
+        let name = self.0.as_deref()?;
+        Some(RoomName(format!("#{name}").into()))
     }
 
     /// The name as text, empty for the anonymous user.
@@ -133,6 +155,7 @@ fn check(what: &'static str, name: &str) -> Result<(), NameError> {
         return Err(NameError::TooLong {
             what,
             bytes: name.len(),
+            bytes_max: NAME_BYTES_MAX,
         });
     }
     if let Some(character) = name.chars().find(|c| c.is_control()) {
@@ -150,12 +173,19 @@ pub enum NameError {
         /// What it should have named.
         what: &'static str,
     },
-    /// It is longer than [`NAME_BYTES_MAX`].
+    /// It is longer than it may be.
     TooLong {
         /// What it should have named.
         what: &'static str,
         /// How long it is.
         bytes: usize,
+        /// How long it may be.
+        bytes_max: usize,
+    },
+    /// A user's name holds what separates users in the name of a private room.
+    Separator {
+        /// The first one found.
+        character: char,
     },
     /// It holds a control character, which would forge lines in logs and terminals.
     Control {
@@ -175,9 +205,15 @@ impl fmt::Display for NameError {
                     "{what} name is empty, must be 1 to {NAME_BYTES_MAX} bytes"
                 )
             }
-            Self::TooLong { what, bytes } => {
-                write!(f, "{what} name of {bytes} bytes exceeds {NAME_BYTES_MAX}")
-            }
+            Self::TooLong {
+                what,
+                bytes,
+                bytes_max,
+            } => write!(f, "{what} name of {bytes} bytes exceeds {bytes_max}"),
+            Self::Separator { character } => write!(
+                f,
+                "user name holds {character:?}, which separates users in the names of private rooms"
+            ),
             Self::Control { what, character } => write!(
                 f,
                 "{what} name holds the control character U+{:04X}, must be printable",
@@ -203,7 +239,8 @@ mod tests {
             RoomName::parse(&"x".repeat(256)),
             Err(NameError::TooLong {
                 what: "room",
-                bytes: 256
+                bytes: 256,
+                bytes_max: 255
             })
         );
         assert_eq!(
@@ -225,6 +262,24 @@ mod tests {
         assert!(!dialog.admits(&user("")));
         assert!(!RoomName::parse("dialog#").unwrap().admits(&user("")));
         assert!(RoomName::parse("lobby").unwrap().admits(&user("")));
+    }
+
+    #[test]
+    fn a_user_can_not_slip_into_the_rooms_of_others() {
+        for name in ["ada,bob", "#bob", "ada#bob", ","] {
+            let refused = UserId::parse(name);
+            assert!(
+                matches!(refused, Err(NameError::Separator { .. })),
+                "{name}: {refused:?}"
+            );
+        }
+        assert!(UserId::parse(&"x".repeat(255)).is_err());
+        let longest = UserId::parse(&"x".repeat(254)).unwrap();
+        let room = longest.personal_room().unwrap();
+        assert_eq!(RoomName::parse(room.as_str()).as_ref(), Ok(&room));
+        assert!(room.admits(&longest));
+        assert!(!room.admits(&UserId::default()));
+        assert_eq!(UserId::default().personal_room(), None);
     }
 
     #[test]

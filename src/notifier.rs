@@ -4,6 +4,7 @@
 //! told already, its session's [`Notifier`]. Neither allocates, waits or writes anything.
 
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,7 +12,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::{close::Close, sync::Mutex};
+use crate::{close::Close, id::RoomName, sync::Mutex};
 
 /// A session's own number for one of its rooms.
 pub type SeatKey = u32;
@@ -26,8 +27,32 @@ pub struct Notifier {
 #[derive(Debug, Default)]
 struct State {
     ready: Vec<SeatKey>,
-    close: Option<Close>,
+    call: Call,
     waker: Option<Waker>,
+}
+
+/// What a session is asked to do, by others than its peer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// In this order, and before it closes.
+    pub instructions: Vec<Instruction>,
+    /// To close itself, and why.
+    pub close: Option<Close>,
+}
+
+impl Call {
+    fn is_empty(&self) -> bool {
+        self.close.is_none() && self.instructions.is_empty()
+    }
+}
+
+/// One thing that the server, or the application through it, wants a session to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Instruction {
+    /// To be in a room. Nothing, if it is.
+    Subscribe(RoomName),
+    /// To leave it. Nothing, if it isn't in it.
+    Unsubscribe(RoomName),
 }
 
 impl Notifier {
@@ -43,21 +68,27 @@ impl Notifier {
     pub fn close(&self, close: Close) {
         let waker = {
             let mut state = self.state.lock();
-            state.close.get_or_insert(close);
+            state.call.close.get_or_insert(close);
             state.waker.take()
         };
         wake(waker);
     }
 
-    /// Ready when there is something to look at: the keys of rooms go to `ready`, and a reason to
-    /// close is returned.
-    pub fn poll(
-        &self,
-        cx: &mut Context<'_>,
-        ready: &mut impl Extend<SeatKey>,
-    ) -> Poll<Option<Close>> {
+    /// Asks the session to do something.
+    pub fn instruct(&self, instruction: Instruction) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.call.instructions.push(instruction);
+            state.waker.take()
+        };
+        wake(waker);
+    }
+
+    /// Ready when there is something to look at: the keys of rooms go to `ready`, and what else is
+    /// wanted is returned.
+    pub fn poll(&self, cx: &mut Context<'_>, ready: &mut impl Extend<SeatKey>) -> Poll<Call> {
         let mut state = self.state.lock();
-        if state.ready.is_empty() && state.close.is_none() {
+        if state.ready.is_empty() && state.call.is_empty() {
             // Under the same lock as the look: whoever rings next finds the waker.
             match &mut state.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -66,7 +97,7 @@ impl Notifier {
             return Poll::Pending;
         }
         ready.extend(state.ready.drain(..));
-        Poll::Ready(state.close.take())
+        Poll::Ready(mem::take(&mut state.call))
     }
 
     /// Forgets that `key` rang: the seat is gone, and its key may be given out again.
@@ -183,7 +214,7 @@ mod tests {
     use super::*;
     use crate::close::CloseReason;
 
-    fn poll(notifier: &Notifier) -> (Poll<Option<Close>>, Vec<SeatKey>) {
+    fn poll(notifier: &Notifier) -> (Poll<Call>, Vec<SeatKey>) {
         let mut ready = Vec::new();
         let polled = notifier.poll(&mut Context::from_waker(Waker::noop()), &mut ready);
         (polled, ready)
@@ -196,12 +227,12 @@ mod tests {
         assert_eq!(poll(&notifier), (Poll::Pending, vec![]));
         seat.tell(false);
         seat.tell(false);
-        assert_eq!(poll(&notifier), (Poll::Ready(None), vec![7]));
+        assert_eq!(poll(&notifier), (Poll::Ready(Call::default()), vec![7]));
         seat.tell(false);
         assert_eq!(poll(&notifier), (Poll::Pending, vec![]), "not cleared yet");
         seat.clear();
         seat.tell(false);
-        assert_eq!(poll(&notifier), (Poll::Ready(None), vec![7]));
+        assert_eq!(poll(&notifier), (Poll::Ready(Call::default()), vec![7]));
     }
 
     #[test]
@@ -211,7 +242,7 @@ mod tests {
         seat.tell(false);
         seat.tell(true);
         seat.tell(true);
-        assert_eq!(poll(&notifier), (Poll::Ready(None), vec![1, 1]));
+        assert_eq!(poll(&notifier), (Poll::Ready(Call::default()), vec![1, 1]));
     }
 
     #[test]
@@ -235,7 +266,10 @@ mod tests {
         notifier.close(CloseReason::Internal.into());
         assert_eq!(
             poll(&notifier).0,
-            Poll::Ready(Some(CloseReason::Drain.into()))
+            Poll::Ready(Call {
+                close: Some(CloseReason::Drain.into()),
+                instructions: Vec::new(),
+            })
         );
     }
 }

@@ -119,6 +119,7 @@ mod results {
         channels_are_rooms_with_members_that_fit,
         a_key_publishes_once_for_each_room,
         requests_with_one_key_at_once_publish_once,
+        users_are_put_into_rooms_taken_out_and_sent_away,
         a_batch_answers_each_command_in_its_order,
         very_many_publications_arrive_once_and_in_order,
         send_reaches_a_room_and_says_how_many,
@@ -233,7 +234,12 @@ mod results {
             .result("publish", json!({"channel": "chat:b", "data": 1}))
             .await;
         let all = client.result("channels", json!({})).await;
-        let wanted = json!({"chat:a": {"num_clients": 2}, "news": {"num_clients": 1}});
+        // Ada's own room as well.
+        let wanted = json!({
+            "#ada": {"num_clients": 3},
+            "chat:a": {"num_clients": 2},
+            "news": {"num_clients": 1},
+        });
         assert_eq!(all["channels"], wanted);
         let some = client
             .result("channels", json!({"pattern": "chat:*"}))
@@ -247,7 +253,7 @@ mod results {
         let counts = ["num_clients", "num_users", "num_subs", "num_channels"];
         assert_eq!(
             counts.map(|name| node[name].as_u64().unwrap()),
-            [3, 1, 3, 2]
+            [3, 1, 6, 3]
         );
     }
 
@@ -279,6 +285,40 @@ mod results {
         }
         let page = client.result("history", json!({"channel": "a"})).await;
         assert_eq!(page["offset"], 1);
+    }
+
+    async fn users_are_put_into_rooms_taken_out_and_sent_away<F: Fanout>() {
+        let (server, mut client) = server_and_client::<F>().await;
+        let mut ada = server.centrifugo("ada").await;
+        let mut bob = server.centrifugo("bob").await;
+        for body in [
+            json!({"user": "ada", "channel": "news"}),
+            json!({"user": "nobody", "channel": "news"}),
+        ] {
+            assert_eq!(client.result("subscribe", body).await, json!({}));
+        }
+        let told = ada.next_json().await;
+        assert!(told["push"]["subscribe"].is_object(), "{told}");
+        client
+            .result("publish", json!({"channel": "news", "data": 1}))
+            .await;
+        assert_eq!(ada.next_json().await["push"]["pub"]["data"], 1);
+        client
+            .result("unsubscribe", json!({"user": "ada", "channel": "news"}))
+            .await;
+        let told = ada.next_json().await;
+        assert_eq!(told["push"]["unsubscribe"]["code"], 2000);
+        let foreign = json!({"user": "ada", "channel": "#bob"});
+        assert_eq!(client.refusal("subscribe", foreign).await.0, 103);
+
+        let other_client = json!({"user": "ada", "client": "none of these"});
+        client.result("disconnect", other_client).await;
+        let body = json!({"user": "ada", "disconnect": {"code": 4500, "reason": "bye"}});
+        client.result("disconnect", body).await;
+        let frame = ada.close_frame().await;
+        assert_eq!((u16::from(frame.code), &*frame.reason), (4500, "bye"));
+        client.result("disconnect", json!({"user": "bob"})).await;
+        assert_eq!(bob.close_code().await, 3503);
     }
 
     async fn a_batch_answers_each_command_in_its_order<F: Fanout>() {
@@ -399,9 +439,9 @@ mod results {
     async fn send_reaches_a_room_and_says_how_many<F: Fanout>() {
         let (server, mut client) = server_and_client::<F>().await;
         let mut plain = server.plain("/ws/lobby").await;
-        let mut own = server.plain("/ws/%23123?uid=123").await;
+        let mut own = server.plain("/ws/elsewhere?uid=123").await;
         server
-            .until("both are in", |status| status.rooms.len() == 2)
+            .until("all rooms are there", |status| status.rooms.len() == 3)
             .await;
         let answer = client
             .ask("POST /send?room=lobby", &[], "hello there")
@@ -744,8 +784,8 @@ mod sending {
                 "both uid and room",
             ),
             ("GET /send?uid=&message=a", "", "uid is empty"),
-            ("GET /send?uid=1%2C2&message=a", "", "no room of its own"),
-            ("GET /send?uid=a%23b&message=a", "", "no room of its own"),
+            ("GET /send?uid=1%2C2&message=a", "", "separates users"),
+            ("GET /send?uid=a%23b&message=a", "", "separates users"),
             ("GET /send?room=&message=a", "", "room name is empty"),
             ("GET /send?room=lobby&room=lobby&message=a", "", "twice"),
             ("GET /send?room=lobby&mesage=a", "", "\"mesage\""),

@@ -165,20 +165,14 @@ async fn one_stalled_client_of_a_thousand_is_closed_as_slow_and_the_others_lose_
     // What was begun is finished, and then comes the reason.
     assert_eq!(plain.close_code().await, 1013);
     assert_eq!(centrifugo.close_code().await, 3008);
-    let status = server
+    server
         .until("both ends", |status| {
             status.closed["slow_consumer"] == 2 && status.connections == HEALTHY
         })
         .await;
-    let deliveries = status.deliveries;
-    assert_eq!(
-        deliveries.due,
-        deliveries.delivered + deliveries.skipped + deliveries.discarded + deliveries.pending
-    );
-    assert!(
-        deliveries.discarded > 0 && deliveries.pending == 0,
-        "{deliveries:?}"
-    );
+    assert_all_settled(&server).await;
+    let deliveries = server.status().await.deliveries;
+    assert!(deliveries.discarded > 0, "{deliveries:?}");
     assert!(deliveries.delivered >= (published * HEALTHY) as u64);
     assert!(!healthy.readers.is_empty());
 }
@@ -255,14 +249,13 @@ async fn far_behind<F: Fanout>(
 }
 
 async fn assert_all_settled<F: Fanout>(server: &TestServer<F>) {
-    let status = server
-        .until("the last count", |status| status.deliveries.pending == 0)
-        .await;
-    let deliveries = status.deliveries;
-    assert_eq!(
-        deliveries.due,
-        deliveries.delivered + deliveries.skipped + deliveries.discarded
-    );
+    // The terms are not counted in one moment: a frame that has just been delivered may be no longer
+    // pending, and not yet in the count.
+    let settled = server.until("the last count", |status| {
+        let deliveries = status.deliveries;
+        deliveries.due == deliveries.delivered + deliveries.skipped + deliveries.discarded
+    });
+    assert_eq!(settled.await.deliveries.pending, 0);
 }
 
 async fn a_plain_client_that_skips_gets_every_message_or_is_told_of_the_gap<F: Fanout>() {

@@ -84,6 +84,7 @@ impl Fanout for Hub {
             timeline: Timeline::new(setup),
             clients: Slab::new(),
             growth: Growth::default(),
+            is_fresh: false,
             answers: Vec::new(),
             door: door.clone(),
         };
@@ -241,6 +242,8 @@ struct Actor {
     clients: Slab<Client>,
     /// Of the feeds, since the members were last told.
     growth: Growth,
+    /// How far members are was looked at in this turn.
+    is_fresh: bool,
     /// What is to be said once they have been.
     answers: Vec<Answer>,
     door: Arc<Door>,
@@ -265,6 +268,7 @@ impl Actor {
             }
             commands.shrink_to(KEPT_MAX);
             self.tell();
+            self.is_fresh = false;
             self.answer();
         }
     }
@@ -276,12 +280,15 @@ impl Actor {
                 pace,
                 answer,
             } => {
-                let published = self.timeline.publish(&mut batch, pace);
-                let (receipt, growth) = published.expect(NOT_RETIRED);
-                self.growth.merge(growth);
-                let rest = batch;
-                self.answers
-                    .push(Answer::Published(answer, (receipt, rest)));
+                let before = batch.len();
+                let mut receipt = self.publish(&mut batch, pace);
+                if batch.len() == before && !mem::replace(&mut self.is_fresh, true) {
+                    // What the last turn found may be long past: members have run since.
+                    self.tell();
+                    receipt = self.publish(&mut batch, pace);
+                }
+                let published = (receipt, batch);
+                self.answers.push(Answer::Published(answer, published));
             }
             Command::Subscribe {
                 newcomer,
@@ -311,6 +318,13 @@ impl Actor {
             }
             Command::Look => {}
         }
+    }
+
+    fn publish(&mut self, batch: &mut Vec<Publication>, pace: Pace) -> Receipt {
+        let published = self.timeline.publish(batch, pace);
+        let (receipt, growth) = published.expect(NOT_RETIRED);
+        self.growth.merge(growth);
+        receipt
     }
 
     fn admit(&mut self, newcomer: Newcomer, catch_up: &CatchUp, answer: oneshot::Sender<Entry>) {

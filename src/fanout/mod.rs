@@ -20,7 +20,11 @@
 //!   everything waits for a place among its commands and for its answer, and a leave takes effect in
 //!   the room's order a little after the membership was dropped.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 
@@ -139,9 +143,14 @@ pub struct Admission<F: Fanout> {
 pub enum Pace {
     /// All of it. Members that could not run meanwhile may lag.
     Now,
-    /// As much as leaves members that are not stalled within reach: a part of the lag limit, or
-    /// nothing while they are still busy with what came before.
-    WithinReach,
+    /// As much as leaves members that are not stalled within reach: a share of the lag limit, or
+    /// nothing while they are still busy with what came before. The longer the publisher has waited,
+    /// the nearer they may come to the limit, and after a second they are not waited for any more. So
+    /// nobody is starved by publishers that happen to come before it every time.
+    WithinReach {
+        /// Since something of its was taken.
+        waited: Duration,
+    },
 }
 
 /// What became of a batch of publications.

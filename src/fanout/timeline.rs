@@ -152,7 +152,8 @@ impl Timeline {
         let now = Instant::now();
         let mut appends = Appends::begin(&self.lanes);
         let mut taken = 0;
-        if pace == Pace::Now || !appends.any(Append::is_out_of_reach) {
+        let reach = reach(pace);
+        if !appends.any(|append| append.is_behind(reach)) {
             for publication in &*batch {
                 let offset = self
                     .history
@@ -160,7 +161,7 @@ impl Timeline {
                     .map(|history| history.append(publication, now));
                 appends.encode(&*self.encoder, Event::Publication(publication, offset));
                 taken += 1;
-                if pace == Pace::WithinReach && appends.any(Append::is_full) {
+                if pace != Pace::Now && appends.any(Append::is_full) {
                     break;
                 }
             }
@@ -368,6 +369,24 @@ impl Timeline {
     }
 }
 
+/// How far members may be behind for a publisher that has not waited, in eighths of the lag limit.
+const REACH_LEAST: usize = 3;
+
+/// The same for any publisher. With the eighth that a publish takes at the most, all but the last stay
+/// below the limit.
+fn reach(pace: Pace) -> usize {
+    let Pace::WithinReach { waited } = pace else {
+        return usize::MAX;
+    };
+    match waited.as_millis() {
+        0 => REACH_LEAST,
+        1..10 => REACH_LEAST + 1,
+        10..100 => REACH_LEAST + 2,
+        100..1000 => REACH_LEAST + 3,
+        _ => usize::MAX,
+    }
+}
+
 /// The feeds of the dialects that somebody here speaks, locked for one batch; always in the order of
 /// the lanes.
 struct Appends<'a>([Option<Append<'a>>; Dialect::MAX]);
@@ -403,7 +422,7 @@ impl<'a> Appends<'a> {
             deliveries
                 .due
                 .add((bounds.end - append.begin()) * lane.members);
-            if bounds.end > append.begin() || append.is_out_of_reach() {
+            if bounds.end > append.begin() || append.is_behind(REACH_LEAST) {
                 let feed = lane.feed.clone();
                 *grown = Some(Grown {
                     bounds,

@@ -49,7 +49,7 @@ enum Route {
 }
 
 impl Route {
-    const ALL: [(&'static str, Self); 19] = [
+    const ALL: [(&'static str, Self); 22] = [
         ("/", Self::Page),
         ("/assets/{file}", Self::Asset),
         ("/connection/websocket", Self::Centrifugo),
@@ -75,6 +75,15 @@ impl Route {
         ),
         ("/api/channels", Self::Api(Call::One(ApiMethod::Channels))),
         ("/api/info", Self::Api(Call::One(ApiMethod::Info))),
+        ("/api/subscribe", Self::Api(Call::One(ApiMethod::Subscribe))),
+        (
+            "/api/unsubscribe",
+            Self::Api(Call::One(ApiMethod::Unsubscribe)),
+        ),
+        (
+            "/api/disconnect",
+            Self::Api(Call::One(ApiMethod::Disconnect)),
+        ),
     ];
 
     /// The methods that it has, as `Allow` lists them. An upgrade is never a HEAD.

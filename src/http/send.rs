@@ -218,9 +218,6 @@ impl Parameters {
 
     fn recipient(&self) -> Result<Recipient, Refusal> {
         match (&self.uid, &self.room) {
-            (Some(uid), None) if uid.is_empty() => {
-                Err(Refusal::bad_request(format!("uid is empty: {USAGE}")))
-            }
             (Some(uid), None) => UserId::parse(uid)
                 .map(Recipient::User)
                 .map_err(|error| Refusal::bad_request(format!("uid: {error}"))),
@@ -236,19 +233,13 @@ impl Parameters {
 }
 
 impl Recipient {
-    /// A user's own room has the user's name behind a `#`.
     fn room(&self) -> Result<RoomName, Refusal> {
-        let user = match self {
-            Self::Room(room) => return Ok(room.clone()),
-            Self::User(user) => user,
-        };
-        let own = RoomName::parse(&format!("#{}", user.as_str()))
-            .map_err(|error| Refusal::bad_request(format!("uid: {error}")))?;
-        if own.admits(user) && !user.as_str().contains('#') {
-            return Ok(own);
+        match self {
+            Self::Room(room) => Ok(room.clone()),
+            Self::User(user) => user
+                .personal_room()
+                .ok_or_else(|| Refusal::bad_request(format!("uid is empty: {USAGE}"))),
         }
-        let message = "a user with # or , in the name has no room of its own";
-        Err(Refusal::bad_request(message))
     }
 
     fn nobody(&self, fate: &str) -> Refusal {

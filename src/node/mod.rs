@@ -21,17 +21,19 @@ use crate::{
     history::HistoryBudget,
     id::{RoomName, UserId},
     metrics::{Counters, Deliveries},
-    notifier::Notifier,
+    notifier::{Instruction, Notifier},
     publication::{ClientInfo, Publication},
     sync::{Mutex, RwLock},
 };
 
 mod encoder;
+mod patience;
 mod rates;
 mod room;
 mod status;
 
 pub use encoder::Tongue;
+pub(crate) use patience::Patience;
 pub use rates::Rates;
 pub use room::{Room, Subscription};
 pub use status::{DeliveryStatus, NodeStatus, RoomSummary};
@@ -42,10 +44,6 @@ use rates::Sampler;
 /// Between looks at what time has made useless in all rooms. Ten times as long would keep what a
 /// burst left behind for minutes; a tenth would walk all rooms every second.
 const TIDY_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How long a publisher lets members that are not stalled catch up. They only need to run, which is a
-/// matter of microseconds; this is for a bug of ours, or a member that an embedder never reads for.
-pub(crate) const PUBLISH_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Between samples of the counters, for rates.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -71,7 +69,15 @@ pub struct Node<F: Fanout> {
 #[derive(Debug)]
 struct SessionEntry {
     notifier: Arc<Notifier>,
+    client: Box<str>,
+    /// Anonymous, until it has said who it is.
     user: UserId,
+}
+
+impl SessionEntry {
+    fn is_of(&self, user: &UserId, client: Option<&str>) -> bool {
+        self.user == *user && client.is_none_or(|client| *self.client == *client)
+    }
 }
 
 /// Why a room can't be had.
@@ -176,18 +182,14 @@ impl<F: Fanout> Node<F> {
         name: &RoomName,
         batch: &mut Vec<Publication>,
     ) -> Result<Receipt, RoomError> {
-        let start = Instant::now();
+        let mut patience = Patience::default();
         loop {
-            let is_patient = start.elapsed() < PUBLISH_PATIENCE;
-            let pace = if is_patient {
-                Pace::WithinReach
-            } else {
-                Pace::Now
-            };
-            let receipt = self.publish_at(name, batch, pace).await?;
+            let before = batch.len();
+            let receipt = self.publish_at(name, batch, patience.pace()).await?;
             if batch.is_empty() {
                 return Ok(receipt);
             }
+            patience.note(before - batch.len());
             // Members that are not stalled have to run first.
             tokio::task::yield_now().await;
         }
@@ -267,10 +269,14 @@ impl<F: Fanout> Node<F> {
         Ok(())
     }
 
-    /// Enters a session, until the guard is dropped.
+    /// Enters a session that calls itself `client`, until the guard is dropped.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, notifier: Arc<Notifier>, user: UserId) -> SessionGuard<F> {
-        let key = self.sessions.lock().insert(SessionEntry { notifier, user });
+    pub fn enter(self: &Arc<Self>, notifier: Arc<Notifier>, client: &str) -> SessionGuard<F> {
+        let key = self.sessions.lock().insert(SessionEntry {
+            notifier,
+            client: client.into(),
+            user: UserId::default(),
+        });
         SessionGuard {
             node: self.clone(),
             key,
@@ -280,6 +286,41 @@ impl<F: Fanout> Node<F> {
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
         self.sessions.lock().len()
+    }
+
+    /// Asks the sessions of `user`, or the one of them that is `client`, to close themselves, and
+    /// returns how many that are.
+    pub fn disconnect(&self, user: &UserId, client: Option<&str>, close: &Close) -> usize {
+        let notifiers = self.notifiers_of(user, client);
+        for notifier in &notifiers {
+            notifier.close(close.clone());
+        }
+        notifiers.len()
+    }
+
+    /// Asks the sessions of `user`, or the one of them that is `client`, to do something, and returns
+    /// how many that are. They do it soon, each when its turn comes.
+    pub fn instruct(
+        &self,
+        user: &UserId,
+        client: Option<&str>,
+        instruction: &Instruction,
+    ) -> usize {
+        let notifiers = self.notifiers_of(user, client);
+        for notifier in &notifiers {
+            notifier.instruct(instruction.clone());
+        }
+        notifiers.len()
+    }
+
+    /// All sessions are looked through: an operator asks for this now and then, and a map of users
+    /// would have to be kept with every connection.
+    fn notifiers_of(&self, user: &UserId, client: Option<&str>) -> Vec<Arc<Notifier>> {
+        let sessions = self.sessions.lock();
+        let found = sessions
+            .iter()
+            .filter(|(_, entry)| entry.is_of(user, client));
+        found.map(|(_, entry)| entry.notifier.clone()).collect()
     }
 
     /// Asks every session that is there now to close itself, evenly spread over `window`.
@@ -399,6 +440,15 @@ impl<F: Fanout> Node<F> {
 pub struct SessionGuard<F: Fanout> {
     node: Arc<Node<F>>,
     key: usize,
+}
+
+impl<F: Fanout> SessionGuard<F> {
+    /// Notes whose session it is.
+    pub fn log_in(&self, user: &UserId) {
+        if let Some(entry) = self.node.sessions.lock().get_mut(self.key) {
+            entry.user = user.clone();
+        }
+    }
 }
 
 impl<F: Fanout> Drop for SessionGuard<F> {

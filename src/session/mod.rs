@@ -6,27 +6,23 @@
 
 use std::{
     future::poll_fn,
-    io,
+    io, mem,
     net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use tokio::{
-    net::TcpStream,
-    task::yield_now,
-    time::{Instant, timeout},
-};
+use tokio::{net::TcpStream, task::yield_now, time::timeout};
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
 use crate::{
     close::{Close, CloseReason},
-    fanout::{Fanout, Pace},
+    fanout::Fanout,
     id::{RoomName, UserId},
-    node::{Node, PUBLISH_PATIENCE},
-    notifier::Notifier,
+    node::Node,
+    notifier::{Call, Instruction, Notifier},
     protocol::plain::Since,
 };
 
@@ -138,12 +134,14 @@ struct Session<F: Fanout, D> {
     rooms: Rooms<F>,
     dialect: D,
     clock: Clock,
+    /// What others want of it, until the peer's turn is over.
+    instructions: Vec<Instruction>,
 }
 
 /// What a session was woken for.
 #[derive(Default)]
 struct Wake {
-    close: Option<Close>,
+    call: Call,
     is_readable: bool,
     is_due: bool,
 }
@@ -160,20 +158,21 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             rooms,
             dialect,
             clock,
+            instructions: Vec::new(),
         }
     }
 
     async fn run(mut self, glued: &[u8]) -> Close {
-        let user = self.rooms.info().user.clone();
-        // Entered for as long as it lives, so that a drain finds it even while it says goodbye.
-        let entry = self.node.enter(self.notifier.clone(), user);
         let end = match self.serve(glued).await {
             Ok(never) => match never {},
             Err(close) => close,
         };
         self.say_goodbye(&end).await;
-        drop(entry);
-        self.node.counters().count_close(end.reason);
+        let Self { node, rooms, .. } = self;
+        // In the node's books for as long as it lives, so that a drain finds it even while it says
+        // goodbye.
+        drop(rooms);
+        node.counters().count_close(end.reason);
         end
     }
 
@@ -186,7 +185,9 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         }
         loop {
             self.flush()?;
-            if self.wait().await? {
+            let is_readable = self.wait().await?;
+            self.follow_instructions().await?;
+            if is_readable {
                 let (turn, bytes) = self.socket.read();
                 self.take(turn, bytes).await?;
                 if bytes >= LONG_READ_BYTES {
@@ -202,9 +203,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     /// something to read.
     async fn wait(&mut self) -> Result<bool, Close> {
         let wake = poll_fn(|cx| self.poll_wake(cx)).await;
-        if let Some(close) = wake.close {
-            return Err(close);
-        }
+        self.hear(wake.call)?;
         if wake.is_due {
             match self.clock.due() {
                 Due::Nothing => {}
@@ -218,8 +217,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let mut wake = Wake::default();
         let mut is_ready = false;
-        if let Poll::Ready(close) = self.notifier.poll(cx, self.rooms.outbox.ready()) {
-            wake.close = close;
+        if let Poll::Ready(call) = self.notifier.poll(cx, self.rooms.outbox.ready()) {
+            wake.call = call;
             is_ready = true;
         }
         // A peer that leaves unread what it is sent is not asked for more: its replies, or what its
@@ -249,51 +248,60 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         if turn.is_alive {
             self.clock.heard();
         }
-        let start = Instant::now();
         let mut end = Ok(());
         for message in &turn.messages {
-            end = self.handle(message, start).await;
+            end = self.handle(message).await;
             if end.is_err() {
                 break;
             }
         }
         // Also when it ends here: what came before was answered, and must be done.
-        let done = self.finish_turn(start).await;
+        let done = self.finish_turn().await;
         // Behind the answers to what came before: nothing may follow a close frame.
         self.rooms.outbox.replies().extend_from_slice(&turn.control);
         end.and(done).and(turn.end.map_or(Ok(()), Err))
     }
 
-    /// Publishes what the turn that began at `start` has put together.
-    async fn finish_turn(&mut self, start: Instant) -> Result<(), Close> {
+    /// Publishes what the turn has put together.
+    async fn finish_turn(&mut self) -> Result<(), Close> {
         while !self.dialect.end_of_turn(&mut self.rooms).await? {
-            self.rest(start).await?;
+            self.rest().await?;
         }
-        self.rooms.pace = Pace::WithinReach;
         Ok(())
     }
 
     /// Lets others run before this session publishes more, and writes what it has got itself: it may
     /// be the one that somebody else is waiting for.
-    async fn rest(&mut self, start: Instant) -> Result<(), Close> {
-        if start.elapsed() >= PUBLISH_PATIENCE {
-            self.rooms.pace = Pace::Now;
-        }
+    async fn rest(&mut self) -> Result<(), Close> {
         yield_now().await;
         let ready = self.rooms.outbox.ready();
-        let close = poll_fn(|cx| match self.notifier.poll(cx, ready) {
-            Poll::Ready(close) => Poll::Ready(close),
-            Poll::Pending => Poll::Ready(None),
+        let call = poll_fn(|cx| match self.notifier.poll(cx, ready) {
+            Poll::Ready(call) => Poll::Ready(call),
+            Poll::Pending => Poll::Ready(Call::default()),
         });
-        match close.await {
-            Some(close) => Err(close),
-            None => self.flush(),
-        }
+        let call = call.await;
+        self.hear(call)?;
+        self.flush()
     }
 
-    /// Handles one message of the turn that began at `start`, resting where its replies pile up or
+    /// Notes what others want of the session. What they want before it closes is not done any more.
+    fn hear(&mut self, call: Call) -> Result<(), Close> {
+        self.instructions.extend(call.instructions);
+        call.close.map_or(Ok(()), Err)
+    }
+
+    /// Does what others want of the session. Between turns only: in the middle of one there may be
+    /// publications for a room that it is told to leave.
+    async fn follow_instructions(&mut self) -> Result<(), Close> {
+        for instruction in mem::take(&mut self.instructions) {
+            self.dialect.follow(&mut self.rooms, instruction).await?;
+        }
+        Ok(())
+    }
+
+    /// Handles one message, resting where its replies pile up or
     /// others have to run first.
-    async fn handle(&mut self, message: &Inbound, start: Instant) -> Result<(), Close> {
+    async fn handle(&mut self, message: &Inbound) -> Result<(), Close> {
         let mut from = Some(0);
         while let Some(next) = from {
             from = self.dialect.message(&mut self.rooms, message, next).await?;
@@ -309,7 +317,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 }
             }
             if from.is_some() {
-                self.rest(start).await?;
+                self.rest().await?;
             }
         }
         Ok(())
@@ -382,7 +390,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             }
             self.rooms.leave_all();
             if end.reason != CloseReason::PeerClosed {
-                let code = D::close_code(end.reason);
+                let code = end.code.unwrap_or_else(|| D::close_code(end.reason));
                 self.socket
                     .put_close(code, end.frame_text(), self.rooms.outbox.replies());
             }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::{
     close::{Close, CloseReason},
     config::SlowPolicy,
-    fanout::{Admission, CatchUp, Fanout, Membership, Newcomer, Pace},
+    fanout::{Admission, CatchUp, Fanout, Membership, Newcomer},
     history::{Kept, Position},
     id::{RoomName, UserId},
-    node::{Node, RoomError, Subscription, Tongue},
+    node::{Node, Patience, RoomError, SessionGuard, Subscription, Tongue},
     notifier::{Notifier, SeatKey},
     outbox::{Lag, Outbox, SkipTo},
     protocol::centrifugo::push::client_info,
@@ -22,19 +22,21 @@ const BATCH_MAX: usize = 32;
 #[derive(Debug)]
 pub(super) struct Rooms<F: Fanout> {
     node: Arc<Node<F>>,
+    entry: SessionGuard<F>,
     info: Arc<ClientInfo>,
     /// What is still to be written.
     pub(super) outbox: Outbox,
     /// Few enough that looking through them is quicker than hashing a name.
     joined: Vec<Joined<F>>,
-    /// How it publishes: it has lost patience when this is [`Pace::Now`].
-    pub(super) pace: Pace,
+    patience: Patience,
 }
 
 /// One membership. The fields are dropped in this order: the room is let go after it was left.
 #[derive(Debug)]
 struct Joined<F: Fanout> {
     key: SeatKey,
+    /// Not because the peer asked for it.
+    is_by_server: bool,
     _membership: Membership<F>,
     subscription: Subscription<F>,
 }
@@ -62,14 +64,16 @@ impl<F: Fanout> Rooms<F> {
         client: &str,
         user: UserId,
     ) -> Self {
+        let entry = node.enter(notifier.clone(), client);
         let outbox = Outbox::new(notifier, node.deliveries().clone());
         let info = Arc::new(client_info(client, user));
         Self {
             node,
+            entry,
             info,
             outbox,
             joined: Vec::new(),
-            pace: Pace::WithinReach,
+            patience: Patience::default(),
         }
     }
 
@@ -82,8 +86,15 @@ impl<F: Fanout> Rooms<F> {
         &self.info
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.joined.len()
+    /// Notes that the peer is who it says it is.
+    pub(super) fn log_in(&self) {
+        self.entry.log_in(&self.info.user);
+    }
+
+    /// How many rooms the peer has asked for.
+    pub(super) fn asked_for(&self) -> usize {
+        let asked_for = self.joined.iter().filter(|joined| !joined.is_by_server);
+        asked_for.count()
     }
 
     /// Which of its rooms has that name.
@@ -102,6 +113,26 @@ impl<F: Fanout> Rooms<F> {
         tongue: Tongue,
         catch_up: CatchUp,
     ) -> Result<(SeatKey, Welcome), RoomError> {
+        self.enter(name, tongue, catch_up, false).await
+    }
+
+    /// The same, for the server.
+    pub(super) async fn join_by_server(
+        &mut self,
+        name: &RoomName,
+        tongue: Tongue,
+        catch_up: CatchUp,
+    ) -> Result<(SeatKey, Welcome), RoomError> {
+        self.enter(name, tongue, catch_up, true).await
+    }
+
+    async fn enter(
+        &mut self,
+        name: &RoomName,
+        tongue: Tongue,
+        catch_up: CatchUp,
+        is_by_server: bool,
+    ) -> Result<(SeatKey, Welcome), RoomError> {
         let seat = self.outbox.vacant_seat();
         let newcomer = Newcomer {
             info: self.info.clone(),
@@ -118,6 +149,7 @@ impl<F: Fanout> Rooms<F> {
         let key = self.outbox.attach(seat, feed);
         self.joined.push(Joined {
             key,
+            is_by_server,
             _membership: membership,
             subscription,
         });
@@ -156,16 +188,32 @@ impl<F: Fanout> Rooms<F> {
                 "publishing in a room it has left",
             ));
         };
-        if joined.subscription.publish(batch, self.pace).await.is_err() {
+        let (before, pace) = (batch.len(), self.patience.pace());
+        if joined.subscription.publish(batch, pace).await.is_err() {
             return Err(Close::new(
                 CloseReason::Internal,
                 "a room with members was retired",
             ));
         }
+        self.patience.note(before - batch.len());
         if batch.is_empty() {
             batch.shrink_to(BATCH_MAX);
         }
         Ok(batch.is_empty())
+    }
+
+    /// Publishes in a room that the session is not in, if that may go out now, and tells whether it
+    /// did.
+    pub(super) async fn publish_elsewhere(
+        &mut self,
+        name: &RoomName,
+        publication: Publication,
+    ) -> Result<bool, RoomError> {
+        let mut single = vec![publication];
+        let pace = self.patience.pace();
+        self.node.publish_at(name, &mut single, pace).await?;
+        self.patience.note(1 - single.len());
+        Ok(single.is_empty())
     }
 
     /// Does what the room's policy says about this session's lag.

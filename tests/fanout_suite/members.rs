@@ -26,6 +26,11 @@ pub(crate) const QUIET: Dialect = Dialect(0);
 /// Hears who comes and goes, too.
 pub(crate) const CURIOUS: Dialect = Dialect(1);
 
+/// The pace of a publisher that has not waited yet.
+pub(crate) const PATIENT: Pace = Pace::WithinReach {
+    waited: Duration::ZERO,
+};
+
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Frames are lines: `5:payload`, `+name`, `-name`.
@@ -82,10 +87,7 @@ impl<F: Fanout> Room<F> {
     pub(crate) async fn publish_within_reach(&self, text: &str) {
         let mut batch = vec![publication(text)];
         while !batch.is_empty() {
-            self.engine
-                .publish(&mut batch, Pace::WithinReach)
-                .await
-                .unwrap();
+            self.engine.publish(&mut batch, PATIENT).await.unwrap();
             tokio::task::yield_now().await;
         }
     }

@@ -16,7 +16,7 @@ use slabcast::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::members::{CURIOUS, PATIENCE, QUIET, Room, batch, info, publication};
+use crate::members::{CURIOUS, PATIENCE, PATIENT, QUIET, Room, batch, info, publication};
 
 pub(crate) async fn every_member_gets_every_publication_in_one_order<F: Fanout>() {
     const PUBLISHERS: usize = 4;
@@ -641,10 +641,7 @@ pub(crate) async fn a_batch_waits_for_members_that_can_run_and_not_for_stalled_o
     let mut rests = 0;
     while !batch.is_empty() {
         let before = batch.len();
-        room.engine
-            .publish(&mut batch, Pace::WithinReach)
-            .await
-            .unwrap();
+        room.engine.publish(&mut batch, PATIENT).await.unwrap();
         if batch.len() == before {
             // Nothing more goes out before the healthy one has run, which it can't have lagged by.
             healthy.take(usize::MAX).unwrap();

@@ -22,6 +22,7 @@ mod auth;
 mod idempotency;
 mod publish;
 mod rooms;
+mod users;
 
 pub(super) use auth::{ApiKey, presented};
 use idempotency::Idempotency;
@@ -131,6 +132,9 @@ impl<F: Fanout> Http<F> {
             Request::HistoryRemove(room) => self.remove_history(&room).await,
             Request::Channels(pattern) => self.channels(&pattern).await,
             Request::Info => self.info().await,
+            Request::Subscribe(connections, room) => Ok(self.subscribe(&connections, room)),
+            Request::Unsubscribe(connections, room) => Ok(self.unsubscribe(&connections, room)),
+            Request::Disconnect(connections, goodbye) => Ok(self.disconnect(&connections, goodbye)),
         }
     }
 }

@@ -10,11 +10,17 @@ use serde::{
 use serde_json::{error::Category, value::RawValue};
 
 use super::{ApiError, Pattern};
-use crate::{id::RoomName, protocol::centrifugo::ErrorCode};
+use crate::{
+    id::{RoomName, UserId},
+    protocol::centrifugo::ErrorCode,
+};
 
 /// The longest key that may be sent for idempotency, in bytes. Two UUIDs and a word fit; it is
 /// hashed, so a tenth or ten times as much would cost the same.
 const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+
+/// The longest reason that fits into a close frame (RFC 6455, 5.5), in bytes.
+const REASON_BYTES_MAX: usize = 123;
 
 /// What can be asked for, one thing at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +41,17 @@ pub enum Method {
     Channels,
     /// What the server is.
     Info,
+    /// To put a user's connections into a room.
+    Subscribe,
+    /// To take them out of it.
+    Unsubscribe,
+    /// To send them away.
+    Disconnect,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Publish,
         Self::Broadcast,
         Self::Presence,
@@ -48,6 +60,9 @@ impl Method {
         Self::HistoryRemove,
         Self::Channels,
         Self::Info,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Disconnect,
     ];
 
     /// Its name on the wire.
@@ -62,6 +77,9 @@ impl Method {
             Self::HistoryRemove => "history_remove",
             Self::Channels => "channels",
             Self::Info => "info",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Disconnect => "disconnect",
         }
     }
 
@@ -96,6 +114,30 @@ pub enum Request<'a> {
     Channels(Pattern),
     /// What the server is.
     Info,
+    /// To put connections into a room.
+    Subscribe(Connections, RoomName),
+    /// To take them out of it.
+    Unsubscribe(Connections, RoomName),
+    /// To send them away.
+    Disconnect(Connections, Goodbye),
+}
+
+/// Whose connections a request is about.
+#[derive(Debug)]
+pub struct Connections {
+    /// All of this user's,
+    pub user: UserId,
+    /// or the one of them that has this id.
+    pub client: Option<String>,
+}
+
+/// What connections that are sent away are told, where it is not what such are always told.
+#[derive(Debug, Default)]
+pub struct Goodbye {
+    /// The code, 3000 to 4999.
+    pub code: Option<u16>,
+    /// The reason in words.
+    pub reason: String,
 }
 
 /// What is to be published.
@@ -178,6 +220,25 @@ impl<'a> Request<'a> {
             Method::Info => {
                 read::<NoFields>(json)?;
                 Self::Info
+            }
+            Method::Subscribe => {
+                let fields: MembershipFields = read(json)?;
+                let (connections, room) = fields.check()?;
+                if !room.admits(&connections.user) {
+                    let detail = format!("room {room} belongs to the users named behind its #");
+                    return Err(ApiError::new(ErrorCode::PermissionDenied, detail).into());
+                }
+                Self::Subscribe(connections, room)
+            }
+            Method::Unsubscribe => {
+                let fields: MembershipFields = read(json)?;
+                let (connections, room) = fields.check()?;
+                Self::Unsubscribe(connections, room)
+            }
+            Method::Disconnect => {
+                let fields: DisconnectFields = read(json)?;
+                let goodbye = fields.disconnect.unwrap_or_default().check()?;
+                Self::Disconnect(connections(&fields.user, fields.client)?, goodbye)
             }
         })
     }
@@ -380,6 +441,56 @@ struct ChannelsFields<'a> {
     pattern: Cow<'a, str>,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct MembershipFields {
+    user: String,
+    client: Option<String>,
+    channel: String,
+}
+
+impl MembershipFields {
+    fn check(self) -> Result<(Connections, RoomName), ApiError> {
+        let room = room(&self.channel)?;
+        Ok((connections(&self.user, self.client)?, room))
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DisconnectFields {
+    user: String,
+    client: Option<String>,
+    disconnect: Option<GoodbyeFields>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct GoodbyeFields {
+    code: u16,
+    reason: String,
+}
+
+impl GoodbyeFields {
+    fn check(self) -> Result<Goodbye, ApiError> {
+        let Self { code, reason } = self;
+        if !matches!(code, 0 | 3000..5000) {
+            return Err(bad(format!(
+                "disconnect.code of {code} must be 3000 to 4999"
+            )));
+        }
+        if reason.len() > REASON_BYTES_MAX {
+            let bytes = reason.len();
+            let detail = format!("disconnect.reason of {bytes} bytes exceeds {REASON_BYTES_MAX}");
+            return Err(bad(detail));
+        }
+        Ok(Goodbye {
+            code: (code > 0).then_some(code),
+            reason,
+        })
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BatchFields<'a> {
@@ -429,6 +540,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Single<'a> {
 fn in_room(json: &str) -> Result<RoomName, RequestError> {
     let fields: InRoomFields<'_> = read(json)?;
     Ok(room(&fields.channel)?)
+}
+
+/// Of a user who has a name: the anonymous one is everybody who has none.
+fn connections(user: &str, client: Option<String>) -> Result<Connections, ApiError> {
+    if user.is_empty() {
+        return Err(bad("user is missing or empty, must be the name of one"));
+    }
+    let user = UserId::parse(user).map_err(|error| bad(format!("user: {error}")))?;
+    let client = client.filter(|client| !client.is_empty());
+    Ok(Connections { user, client })
 }
 
 fn room(channel: &str) -> Result<RoomName, ApiError> {
@@ -534,7 +655,12 @@ mod tests {
 
     #[test]
     fn every_refusal_says_what_is_wrong() {
+        let too_long = format!(
+            r#"{{"user":"a","disconnect":{{"reason":"{}"}}}}"#,
+            "x".repeat(124)
+        );
         for (method, json, said) in [
+            (Method::Disconnect, &*too_long, "exceeds 123"),
             (Method::Publish, "", "channel is missing"),
             (Method::Publish, r#"{"channel":"a"}"#, "data is missing"),
             (Method::Publish, r#"{"channel":5}"#, "expected a string"),
@@ -615,6 +741,29 @@ mod tests {
             (Method::Channels, r#"{"pattern":"[a]"}"#, "'['"),
             (Method::Info, r#"{"channel":"a"}"#, "unknown field"),
             (Method::Presence, "{}", "channel is missing"),
+            (Method::Subscribe, r#"{"channel":"a"}"#, "user is missing"),
+            (
+                Method::Subscribe,
+                r#"{"user":"a,b","channel":"a"}"#,
+                "user: ",
+            ),
+            (
+                Method::Subscribe,
+                r##"{"user":"b","channel":"#a"}"##,
+                "room #a belongs",
+            ),
+            (Method::Unsubscribe, r#"{"user":"b"}"#, "channel is missing"),
+            (Method::Disconnect, r#"{"user":""}"#, "user is missing"),
+            (
+                Method::Disconnect,
+                r#"{"user":"a","whitelist":[]}"#,
+                "unknown field `whitelist`",
+            ),
+            (
+                Method::Disconnect,
+                r#"{"user":"a","disconnect":{"code":1000}}"#,
+                "3000 to 4999",
+            ),
         ] {
             match parse(method, json) {
                 Err(RequestError::Refused(error)) => {

@@ -1,6 +1,6 @@
 //! What a client sends: text to commands.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::HashMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -55,6 +55,22 @@ pub struct Connect<'a> {
     /// Who it is.
     #[serde(borrow)]
     pub token: Cow<'a, str>,
+    /// What it wants to recover of rooms that the server puts it in, by their names.
+    #[serde(borrow)]
+    pub subs: HashMap<Cow<'a, str>, Recovery<'a>>,
+}
+
+/// Whether to have what was missed, and since when.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Recovery<'a> {
+    /// Whether to.
+    pub recover: bool,
+    /// The life of the numbering.
+    #[serde(borrow)]
+    pub epoch: Cow<'a, str>,
+    /// The last publication that it had.
+    pub offset: u64,
 }
 
 /// The parameters of `subscribe`.

@@ -4,7 +4,7 @@ use bytes::BufMut;
 use data_encoding::BASE64;
 use serde::Serialize;
 
-use super::reply::write_json;
+use super::reply::{Subscribed, write_json};
 use crate::{
     frame::{self, FrameKind},
     id::{RoomName, UserId},
@@ -143,6 +143,38 @@ pub fn put_gap(out: &mut impl BufMut, room: &RoomName, skipped: u64) {
         out,
         FrameKind::Text,
         &[b"{\"push\":{\"message\":{\"data\":{\"gap\":", &gap, b"}}}}"],
+    );
+}
+
+/// Appends the news that the server has put the client into `room`, as one frame.
+pub fn put_subscribe(out: &mut impl BufMut, room: &RoomName, subscribed: &Subscribed<'_>) {
+    let mut result = Vec::new();
+    write_json(&mut result, subscribed);
+    put_push(out, room, b"subscribe", &result);
+}
+
+/// Appends the news that the server has taken the client out of `room`, as one frame. The code says
+/// that it is to stay out.
+pub fn put_unsubscribe(out: &mut impl BufMut, room: &RoomName) {
+    let result = br#"{"code":2000,"reason":"server unsubscribe"}"#;
+    put_push(out, room, b"unsubscribe", result);
+}
+
+fn put_push(out: &mut impl BufMut, room: &RoomName, kind: &[u8], result: &[u8]) {
+    let mut channel = Vec::new();
+    write_json(&mut channel, room);
+    frame::put(
+        out,
+        FrameKind::Text,
+        &[
+            b"{\"push\":{\"channel\":",
+            &channel,
+            b",\"",
+            kind,
+            b"\":",
+            result,
+            b"}}",
+        ],
     );
 }
 

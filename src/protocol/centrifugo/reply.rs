@@ -1,5 +1,7 @@
 //! What a client is answered: results and errors to text.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
@@ -98,6 +100,9 @@ pub struct Connected<'a> {
     pub pong: bool,
     /// The server's id.
     pub node: &'a str,
+    /// Rooms that the server has put the client in, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subs: BTreeMap<&'a str, Subscribed<'a>>,
 }
 
 /// The result of `subscribe`.

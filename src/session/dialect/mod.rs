@@ -4,6 +4,7 @@ use super::{rooms::Rooms, socket::Inbound};
 use crate::{
     close::{Close, CloseReason},
     fanout::Fanout,
+    notifier::Instruction,
     outbox::Lag,
 };
 
@@ -39,6 +40,13 @@ pub(super) trait Dialect<F: Fanout>: Send {
         &mut self,
         rooms: &mut Rooms<F>,
     ) -> impl Future<Output = Result<bool, Close>> + Send;
+
+    /// The server, or the application, wants something of the session.
+    fn follow(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        instruction: Instruction,
+    ) -> impl Future<Output = Result<(), Close>> + Send;
 
     /// Whether the peer has said who it is.
     fn is_logged_in(&self) -> bool;

@@ -8,8 +8,8 @@ use crate::{
     fanout::{CatchUp, Fanout},
     frame::{self, FrameKind},
     id::RoomName,
-    node::Tongue,
-    notifier::SeatKey,
+    node::{RoomError, Tongue},
+    notifier::{Instruction, SeatKey},
     outbox::Lag,
     protocol::plain::{self, Since},
     publication::{PayloadKind, Publication},
@@ -63,10 +63,13 @@ impl<F: Fanout> Dialect<F> for Plain {
     }
 
     async fn begin(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
+        rooms.log_in();
         let joined = rooms.join(&self.room, Tongue::Plain, self.catch_up()).await;
-        let (key, welcome) =
-            joined.map_err(|error| Close::new(CloseReason::Refused, error.to_string()))?;
+        let (key, welcome) = joined.map_err(refused)?;
         self.key = key;
+        if let Some(room) = rooms.info().user.personal_room() {
+            join_by_server(rooms, &room).await?;
+        }
         for kept in welcome.missed.into_iter().flatten() {
             plain::put_publication(rooms.outbox.replies(), &kept.publication);
         }
@@ -95,6 +98,26 @@ impl<F: Fanout> Dialect<F> for Plain {
         rooms.publish(self.key, &mut self.batch).await
     }
 
+    async fn follow(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        instruction: Instruction,
+    ) -> Result<(), Close> {
+        match instruction {
+            Instruction::Subscribe(room) => join_by_server(rooms, &room).await,
+            Instruction::Unsubscribe(room) if room == self.room => {
+                let detail = "it was taken out of its room";
+                Err(Close::new(CloseReason::Kicked, detail))
+            }
+            Instruction::Unsubscribe(room) => {
+                if let Some(key) = rooms.find(room.as_str()) {
+                    rooms.leave(key);
+                }
+                Ok(())
+            }
+        }
+    }
+
     fn is_logged_in(&self) -> bool {
         true
     }
@@ -109,4 +132,17 @@ impl<F: Fanout> Dialect<F> for Plain {
         }
         Ok(())
     }
+}
+
+/// Lets the peer hear another room beside its own.
+async fn join_by_server<F: Fanout>(rooms: &mut Rooms<F>, room: &RoomName) -> Result<(), Close> {
+    if rooms.find(room.as_str()).is_none() {
+        let joined = rooms.join_by_server(room, Tongue::Plain, CatchUp::Nothing);
+        joined.await.map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn refused(error: RoomError) -> Close {
+    Close::new(CloseReason::Refused, error.to_string())
 }

@@ -1,0 +1,225 @@
+//! Centrifugo JSON: many rooms over one socket, by commands that are answered in their order.
+
+use bytes::Bytes;
+use tokio::task::consume_budget;
+
+use super::Dialect;
+use crate::{
+    close::{Close, CloseReason},
+    fanout::{CatchUp, Fanout},
+    frame::{self, FrameKind},
+    node::Tongue,
+    notifier::{Instruction, SeatKey},
+    outbox::Lag,
+    protocol::centrifugo::{
+        Command, CommandError, ErrorCode, Request, command::commands, push, reply::Replies,
+    },
+    publication::Publication,
+    session::{REPLY_BYTES_MAX, rooms::Rooms, socket::Inbound},
+};
+
+mod commands;
+
+use commands::{Refusal, refused, subscribed};
+
+/// A peer that speaks Centrifugo JSON.
+#[derive(Debug)]
+pub(in crate::session) struct Centrifugo {
+    has_native_pings: bool,
+    is_connected: bool,
+    /// Pings of ours that have no answer yet.
+    pongs_awaited: u32,
+    /// To the commands of the frame at hand.
+    replies: Replies,
+    /// What this turn has brought for one room, and which.
+    batch: Vec<Publication>,
+    batch_key: SeatKey,
+}
+
+impl Centrifugo {
+    pub(in crate::session) fn new(has_native_pings: bool) -> Self {
+        Self {
+            has_native_pings,
+            is_connected: false,
+            pongs_awaited: 0,
+            replies: Replies::default(),
+            batch: Vec::new(),
+            batch_key: 0,
+        }
+    }
+
+    /// Handles one command, and tells whether it did: others may have to run first. What it returns
+    /// as an error ends the session; a refusal is answered.
+    async fn command<F: Fanout>(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        command: Command<'_>,
+        frame: &Bytes,
+    ) -> Result<bool, Close> {
+        let Command { id, request } = command;
+        if !self.is_connected && !matches!(request, Request::Connect(_)) {
+            return Err(malformed("the first command must be connect"));
+        }
+        // Commands take effect in their order, so what was published before comes first, but for
+        // publications that go out together.
+        let goes_together = match &request {
+            Request::Publish(publish) => rooms.find(&publish.channel) == Some(self.batch_key),
+            _ => false,
+        };
+        if !goes_together && !rooms.publish(self.batch_key, &mut self.batch).await? {
+            return Ok(false);
+        }
+        let answered = match request {
+            Request::Pong => return self.pong().map(|()| true),
+            Request::Connect(connect) => {
+                return self.connect(rooms, id, &connect).await.map(|()| true);
+            }
+            Request::Send => {
+                return Err(Close::new(
+                    CloseReason::NotAvailable,
+                    "nobody here takes messages",
+                ));
+            }
+            Request::Subscribe(subscribe) => self.subscribe(rooms, id, &subscribe).await,
+            Request::Unsubscribe(room) => {
+                if let Some(key) = rooms.find(&room.channel) {
+                    rooms.leave(key);
+                }
+                self.replies.done(id, "unsubscribe");
+                Ok(())
+            }
+            Request::Publish(publish) => match self.publish(rooms, id, &publish, frame).await {
+                Ok(false) => return Ok(false),
+                answered => answered.map(|_| ()),
+            },
+            Request::Presence(room) => self.presence(rooms, id, &room.channel).await,
+            Request::PresenceStats(room) => self.presence_stats(rooms, id, &room.channel).await,
+            Request::History(history) => self.history(rooms, id, &history).await,
+            Request::Rpc => Err(ErrorCode::NotAvailable.into()),
+            Request::Refresh | Request::SubRefresh => {
+                let detail = "this server has no token secret".to_owned();
+                Err(Refusal(ErrorCode::NotAvailable, detail))
+            }
+            Request::Unknown(_) => Err(ErrorCode::MethodNotFound.into()),
+        };
+        if let Err(Refusal(code, detail)) = answered {
+            self.replies.error(id, code, &detail);
+        }
+        Ok(true)
+    }
+
+    fn pong(&mut self) -> Result<(), Close> {
+        let left = self.pongs_awaited.checked_sub(1);
+        self.pongs_awaited = left.ok_or_else(|| malformed("a pong that nobody asked for"))?;
+        Ok(())
+    }
+}
+
+impl<F: Fanout> Dialect<F> for Centrifugo {
+    const HAS_LOGIN: bool = true;
+
+    fn close_code(reason: CloseReason) -> u16 {
+        reason.centrifugo_code()
+    }
+
+    async fn begin(&mut self, _: &mut Rooms<F>) -> Result<(), Close> {
+        Ok(())
+    }
+
+    async fn message(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        message: &Inbound,
+        from: usize,
+    ) -> Result<Option<usize>, Close> {
+        let Inbound::Text(text) = message else {
+            return Err(malformed("a binary message, must be text"));
+        };
+        let frame = Bytes::from(text.clone());
+        let mut end = Ok(None);
+        let mut at = from;
+        for (next, command) in commands(text, from) {
+            let handled = match command {
+                Ok(command) => self.command(rooms, command, &frame).await,
+                Err(CommandError::BadParameters { id, detail }) if self.is_connected => {
+                    self.replies.error(id, ErrorCode::BadRequest, &detail);
+                    Ok(true)
+                }
+                Err(error) => Err(malformed(error.to_string())),
+            };
+            // A frame of small commands can ask for far more than it is long.
+            let unread_bytes = rooms.outbox.reply_bytes() + self.replies.bytes();
+            match handled {
+                Ok(true) if next < text.len() && unread_bytes >= REPLY_BYTES_MAX => at = next,
+                Ok(true) => {
+                    at = next;
+                    consume_budget().await;
+                    continue;
+                }
+                Ok(false) => {}
+                Err(close) => {
+                    end = Err(close);
+                    break;
+                }
+            }
+            end = Ok(Some(at));
+            break;
+        }
+        // Also when the frame ends the session: what came before it in the frame was done.
+        if let Some(replies) = self.replies.take() {
+            frame::put(rooms.outbox.replies(), FrameKind::Text, &[&replies]);
+        }
+        end
+    }
+
+    async fn end_of_turn(&mut self, rooms: &mut Rooms<F>) -> Result<bool, Close> {
+        rooms.publish(self.batch_key, &mut self.batch).await
+    }
+
+    async fn follow(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        instruction: Instruction,
+    ) -> Result<(), Close> {
+        match instruction {
+            Instruction::Subscribe(room) if rooms.find(room.as_str()).is_none() => {
+                let joined = rooms.join_by_server(&room, Tongue::Centrifugo, CatchUp::Nothing);
+                let (_, welcome) = joined.await.map_err(refused)?;
+                let result = subscribed(&welcome, None);
+                push::put_subscribe(rooms.outbox.replies(), &room, &result);
+            }
+            Instruction::Subscribe(_) => {}
+            Instruction::Unsubscribe(room) => {
+                if let Some(key) = rooms.find(room.as_str()) {
+                    rooms.leave(key);
+                    push::put_unsubscribe(rooms.outbox.replies(), &room);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_logged_in(&self) -> bool {
+        self.is_connected
+    }
+
+    fn ping(&mut self, rooms: &mut Rooms<F>) {
+        if self.has_native_pings {
+            frame::put(rooms.outbox.replies(), FrameKind::Ping, &[]);
+        } else {
+            self.pongs_awaited += 1;
+            frame::put(rooms.outbox.replies(), FrameKind::Text, &[push::PING]);
+        }
+    }
+
+    fn lagged(&mut self, rooms: &mut Rooms<F>, lag: Lag) -> Result<(), Close> {
+        if let Some(gap) = rooms.resolve(lag)? {
+            push::put_gap(rooms.outbox.replies(), &gap.room, gap.skipped);
+        }
+        Ok(())
+    }
+}
+
+fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Close {
+    Close::new(CloseReason::Malformed, detail)
+}
