@@ -285,12 +285,31 @@ fn invalid(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     /// What is said of the default configuration after `change`; none if it is valid.
     fn refusal(change: impl FnOnce(&mut Config)) -> Option<String> {
         let mut config = Config::default();
         change(&mut config);
         config.validate().err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bad_api_key_is_refused_and_not_shown() {
+        let refused = |key: &str| refusal(|config| config.api.key = Some(Secret::new(key)));
+        for key in [
+            "",
+            "hunter2",
+            "hunter2 hunter2 hunter2",
+            "hunter2hunter2hünter2",
+        ] {
+            let said = refused(key).unwrap();
+            assert!(
+                said.contains("api.key") && !said.contains("hunter2"),
+                "{said}"
+            );
+        }
+        assert_eq!(refused("0123456789abcdef"), None);
     }
 
     #[test]
