@@ -1,6 +1,8 @@
 //! The `slabcast` program: parses the command line and does what it says.
 
 mod cli;
+mod load;
+mod study;
 
 use std::process::ExitCode;
 

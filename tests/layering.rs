@@ -377,7 +377,12 @@ fn is_named_only_where(foreign: &str, may: impl Fn(&Path) -> bool) {
 
 #[test]
 fn tungstenite_is_named_by_its_adapters_only() {
-    const ADAPTERS: [&str; 3] = ["frame.rs", "session/socket.rs", "http/upgrade.rs"];
+    const ADAPTERS: [&str; 4] = [
+        "frame.rs",
+        "session/socket.rs",
+        "http/upgrade.rs",
+        "load/handshake.rs",
+    ];
     is_named_only_where("tungstenite", |file| {
         ADAPTERS.iter().any(|adapter| file == Path::new(adapter))
     });

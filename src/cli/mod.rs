@@ -1,9 +1,11 @@
 //! The command line: one file a subcommand. Knows the library; the library does not know it.
 
+mod bench;
 mod config;
 mod log;
 mod serve;
 mod settings;
+mod study;
 
 use std::{
     fmt,
@@ -50,9 +52,14 @@ enum Command {
     /// Run the server (the default).
     #[command(after_help = EXAMPLES)]
     Serve(Box<Settings>),
+    /// Load a server over real sockets, and account for every message.
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(Box<bench::Bench>),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Command),
+    /// Compare the lock engine and the actor engine on this machine, and write a report.
+    Study(study::Arguments),
 }
 
 impl Cli {
@@ -61,7 +68,9 @@ impl Cli {
         match self.command {
             None => serve::run(self.settings),
             Some(Command::Serve(settings)) => serve::run(*settings),
+            Some(Command::Bench(bench)) => bench::run(*bench),
             Some(Command::Config(command)) => config::run(command),
+            Some(Command::Study(arguments)) => study::run(arguments),
         }
     }
 }

@@ -23,10 +23,29 @@ pub(crate) struct Outcome {
     pub(crate) is_one_order: Option<bool>,
     /// Sockets that the server closed, or that broke.
     pub(crate) disconnected: u64,
+    /// How the first of them ended.
+    #[serde(default)]
+    pub(crate) first_disconnect: Option<String>,
+    /// Messages that came to another room than theirs.
+    #[serde(default)]
+    pub(crate) strayed: u64,
+    /// What came to those who only come and go; it is in none of the counts above but duplicated and
+    /// reordered.
+    #[serde(default)]
+    pub(crate) delivered_to_visitors: u64,
+    /// Whether publishers hear themselves; if not, nothing of it is expected.
+    #[serde(default)]
+    pub(crate) echoes: bool,
     /// From the moment at which a message was sent, or should have been, to each delivery.
     pub(crate) latency: Latency,
     /// From a join's request to its answer, or to the first message where there is none.
     pub(crate) join_latency: Option<Latency>,
+    /// How far behind its schedule an open loop sent; none for a closed one.
+    #[serde(default)]
+    pub(crate) schedule_lag: Option<Latency>,
+    /// TCP segments that this machine sent again meanwhile. Each may have cost a fifth of a second.
+    #[serde(default)]
+    pub(crate) retransmitted_segments: Option<u64>,
     pub(crate) load: Use,
     pub(crate) server: Option<Use>,
     pub(crate) limit: Limit,

@@ -4,3 +4,4 @@
 pub mod api;
 pub mod centrifugo;
 pub mod plain;
+pub mod token;
