@@ -191,6 +191,12 @@ impl History {
         }
     }
 
+    /// Takes everything that is kept. The numbering goes on.
+    pub fn clear(&mut self) -> VecDeque<Kept> {
+        self.budget.give_back(std::mem::take(&mut self.bytes));
+        std::mem::take(&mut self.kept)
+    }
+
     /// What is kept after `offset`, oldest first, as far as it reaches.
     pub fn since(&self, offset: u64) -> impl DoubleEndedIterator<Item = &Kept> + ExactSizeIterator {
         let first = self.kept.partition_point(|kept| kept.offset <= offset);
@@ -350,6 +356,21 @@ mod tests {
         assert_eq!(second.recover("", 0, 10).map(|kept| kept.len()), None);
         drop(first);
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_was_cleared_is_gone_and_the_numbering_goes_on() {
+        let budget = Arc::new(HistoryBudget::new(100));
+        let mut history = History::new(WIDE, budget.clone());
+        append(&mut history, &["a", "b"]);
+        let epoch = history.position().epoch;
+        assert_eq!(history.clear().len(), 2);
+        assert!(history.is_empty());
+        assert_eq!(budget.used_bytes(), 0);
+        assert_eq!(history.recover("", 1, 10).map(|kept| kept.len()), None);
+        append(&mut history, &["c"]);
+        assert_eq!(history.position(), Position { epoch, offset: 3 });
+        assert_eq!(history.recover("", 2, 10).map(|kept| kept.len()), Some(1));
     }
 
     #[test]

@@ -86,6 +86,12 @@ async fn serve<F: Fanout>(
     if address.ip().is_loopback() {
         say("open it in two browser tabs and chat; stop with ctrl-c\n");
     }
+    if server.node().config().api.key.is_none() {
+        let key = server.api_key().reveal();
+        say(format_args!(
+            "the API key of this run is {key} (set api.key or SLABCAST_API_KEY for one that stays)\n"
+        ));
+    }
     server.run(shutdown).await
 }
 

@@ -20,6 +20,7 @@ mod error;
 mod file;
 mod layers;
 mod schema;
+mod secret;
 pub mod units;
 mod validate;
 
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     error::{ConfigError, Origin},
     layers::{Layers, Loaded},
+    secret::Secret,
 };
 
 /// The configuration file with every key, its default and what it is for.
@@ -57,6 +59,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may connect, besides the server's own. `*` admits every page.
     pub allowed_origins: Vec<String>,
+    /// Who may use the API.
+    pub api: ApiConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// What may be used up.
@@ -77,6 +81,15 @@ pub enum Engine {
     Lock,
     /// A task for each room, which takes commands: [`Hub`](../fanout/struct.Hub.html).
     Hub,
+}
+
+/// The server API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// What a request must carry to use the API; unset: one that the server makes at its start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Secret>,
 }
 
 /// Logging.
@@ -128,6 +141,9 @@ pub struct Timeouts {
     /// From accepting a connection to the end of a request's head, and between requests.
     #[serde(with = "units::duration")]
     pub request_head: Duration,
+    /// From the end of a request's head to the end of its body.
+    #[serde(with = "units::duration")]
+    pub request_body: Duration,
     /// From the upgrade to the first command of a way in that has one.
     #[serde(with = "units::duration")]
     pub login: Duration,
@@ -201,6 +217,7 @@ impl Default for Config {
             anonymous: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            api: ApiConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -236,6 +253,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             request_head: Duration::from_secs(10),
+            request_body: Duration::from_secs(10),
             login: Duration::from_secs(10),
             write: Duration::from_secs(10),
             close: Duration::from_secs(5),

@@ -3,7 +3,7 @@
 
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, Secret};
 
 /// The table that holds a table for each namespace.
 pub(super) const ROOMS: &str = "rooms";
@@ -37,6 +37,7 @@ impl Schema {
             ..Config::default()
         };
         sample.limits.connections = Some(10_000);
+        sample.api.key = Some(Secret::new(""));
         let keys = table_of(&sample);
         let room_keys = match keys.get(ROOM_DEFAULTS) {
             Some(Value::Table(room_keys)) => room_keys.clone(),
@@ -168,6 +169,7 @@ mod tests {
         let keys = Schema::new().dotted_keys();
         assert!(keys.contains(&"anonymous".to_owned()));
         assert!(keys.contains(&"limits.connections".to_owned()));
+        assert!(keys.contains(&"api.key".to_owned()));
     }
 
     #[test]

@@ -17,6 +17,9 @@ const FRAME_HEADER_BYTES_MAX: usize = 14;
 /// A lag limit of fewer frames would close clients for a moment's jitter.
 const LAG_MESSAGES_MIN: usize = 16;
 
+/// A shorter key could be found by trying.
+const API_KEY_CHARACTERS_MIN: usize = 16;
+
 /// A deadline of more than a day is a mistake, not a deadline.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -39,6 +42,7 @@ impl Config {
     /// ```
     pub fn validate(self) -> Result<Self, ConfigError> {
         self.validate_access()?;
+        self.validate_api()?;
         self.validate_limits()?;
         validate_timeouts(&self.timeouts)?;
         validate_room(
@@ -79,6 +83,26 @@ impl Config {
         Ok(())
     }
 
+    /// Without a word of the key, which stays secret when it is wrong, too.
+    fn validate_api(&self) -> Result<(), ConfigError> {
+        let Some(key) = &self.api.key else {
+            return Ok(());
+        };
+        let characters = key.reveal().chars().count();
+        let problem = if !key.reveal().chars().all(|c| c.is_ascii_graphic()) {
+            "api.key holds a space, or a character that no header can carry".to_owned()
+        } else if characters < API_KEY_CHARACTERS_MIN {
+            format!("api.key of {characters} characters can be guessed")
+        } else {
+            return Ok(());
+        };
+        let remedy = format!(
+            "set {API_KEY_CHARACTERS_MIN} or more letters, digits and punctuation marks, or leave \
+             it out: then one is made and printed at start"
+        );
+        Err(invalid(["api.key"], problem, remedy))
+    }
+
     fn validate_limits(&self) -> Result<(), ConfigError> {
         let limits = &self.limits;
         at_least(
@@ -103,6 +127,7 @@ fn validate_timeouts(timeouts: &Timeouts) -> Result<(), ConfigError> {
     // Taken apart whole, so that a new timeout can't be forgotten here.
     let Timeouts {
         request_head,
+        request_body,
         login,
         write,
         close,
@@ -113,6 +138,7 @@ fn validate_timeouts(timeouts: &Timeouts) -> Result<(), ConfigError> {
     } = timeouts;
     for (key, value) in [
         ("request_head", request_head),
+        ("request_body", request_body),
         ("login", login),
         ("write", write),
         ("close", close),
@@ -259,12 +285,31 @@ fn invalid(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     /// What is said of the default configuration after `change`; none if it is valid.
     fn refusal(change: impl FnOnce(&mut Config)) -> Option<String> {
         let mut config = Config::default();
         change(&mut config);
         config.validate().err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bad_api_key_is_refused_and_not_shown() {
+        let refused = |key: &str| refusal(|config| config.api.key = Some(Secret::new(key)));
+        for key in [
+            "",
+            "hunter2",
+            "hunter2 hunter2 hunter2",
+            "hunter2hunter2hünter2",
+        ] {
+            let said = refused(key).unwrap();
+            assert!(
+                said.contains("api.key") && !said.contains("hunter2"),
+                "{said}"
+            );
+        }
+        assert_eq!(refused("0123456789abcdef"), None);
     }
 
     #[test]

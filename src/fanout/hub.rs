@@ -67,6 +67,7 @@ enum Command {
         HistoryQuery,
         oneshot::Sender<Result<HistoryPage, HistoryRefusal>>,
     ),
+    RemoveHistory(oneshot::Sender<Result<(), HistoryRefusal>>),
     Status(oneshot::Sender<RoomStatus>),
     Tidy(Instant, oneshot::Sender<()>),
     /// Somebody has left, and nothing else.
@@ -142,6 +143,11 @@ impl Fanout for Hub {
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
         let page = self.ask(|answer| Command::History(query, answer)).await;
         page.unwrap_or(Err(HistoryRefusal::Off))
+    }
+
+    async fn remove_history(&self) -> Result<(), HistoryRefusal> {
+        let removed = self.ask(Command::RemoveHistory).await;
+        removed.unwrap_or(Err(HistoryRefusal::Off))
     }
 
     async fn status(&self) -> RoomStatus {
@@ -296,6 +302,12 @@ impl Actor {
             }
             Command::History(query, answer) => {
                 let _ = answer.send(self.timeline.history(&query));
+            }
+            Command::RemoveHistory(answer) => {
+                // First the door, as below: the room may be vacant now.
+                let removed = self.timeline.remove_history().map(drop);
+                self.record(0);
+                let _ = answer.send(removed);
             }
             Command::Status(answer) => {
                 let _ = answer.send(self.status());

@@ -245,6 +245,12 @@ pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
         query: HistoryQuery,
     ) -> impl Future<Output = Result<HistoryPage, HistoryRefusal>> + Send;
 
+    /// Forgets what was published. The numbering goes on, so whoever missed something of it is told
+    /// that it can't be recovered. An engine that can't forget says that it has no history.
+    fn remove_history(&self) -> impl Future<Output = Result<(), HistoryRefusal>> + Send {
+        async { Err(HistoryRefusal::Off) }
+    }
+
     /// What the room holds.
     fn status(&self) -> impl Future<Output = RoomStatus> + Send;
 

@@ -125,6 +125,13 @@ impl Fanout for Registry {
         self.order.lock().history(&query)
     }
 
+    async fn remove_history(&self) -> Result<(), HistoryRefusal> {
+        let removed = self.order.lock().remove_history()?;
+        // It can be much, so it is dropped with no lock held.
+        drop(removed);
+        Ok(())
+    }
+
     async fn status(&self) -> RoomStatus {
         let order = self.order.lock();
         let clients = self.clients.read();

@@ -262,6 +262,15 @@ impl Timeline {
         })
     }
 
+    /// Takes what is kept of what was published, for the caller to drop.
+    ///
+    /// # Errors
+    /// [`HistoryRefusal::Off`], when there is no history.
+    pub fn remove_history(&mut self) -> Result<impl Sized + use<>, HistoryRefusal> {
+        let history = self.history.as_mut().ok_or(HistoryRefusal::Off)?;
+        Ok(history.clear())
+    }
+
     /// How far a member is behind.
     #[must_use]
     pub fn pending(&self, client: &Client) -> u64 {

@@ -31,6 +31,13 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
+    /// What there is no time for any more.
+    pub(super) fn draining() -> Self {
+        let retry = HeaderValue::from_static("2");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the server is going down")
+            .with(header::RETRY_AFTER, retry)
+    }
+
     /// A known path, and a method that it doesn't have.
     pub(super) fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
         let allowed = allowed

@@ -11,6 +11,9 @@ use hyper::{
 
 use super::{Answer, answer::Refusal, gate::Host};
 
+/// The description of the HTTP side, for programs.
+const OPENAPI: &[u8] = include_bytes!("../../docs/openapi.yaml");
+
 const PAGE: &[u8] = include_bytes!("../../web/index.html");
 
 macro_rules! files {
@@ -39,6 +42,7 @@ const FILES: &[(&str, &[u8])] = &files![
 #[derive(Debug)]
 pub(super) struct Assets {
     page: Asset,
+    openapi: Asset,
     files: Vec<(&'static str, Asset)>,
 }
 
@@ -56,6 +60,7 @@ impl Assets {
             .map(|&(name, content)| (name, Asset::new(name, content)));
         Self {
             page: Asset::new("index.html", PAGE),
+            openapi: Asset::new("openapi.yaml", OPENAPI),
             files: files.collect(),
         }
     }
@@ -66,6 +71,10 @@ impl Assets {
             .headers_mut()
             .insert(header::CONTENT_SECURITY_POLICY, policy(host));
         answer
+    }
+
+    pub(super) fn openapi<B>(&self, request: &Request<B>) -> Answer {
+        self.openapi.answer(request)
     }
 
     pub(super) fn asset<B>(&self, request: &Request<B>, name: &str) -> Result<Answer, Refusal> {
@@ -87,6 +96,7 @@ impl Asset {
             Some((_, "html")) => "text/html; charset=utf-8",
             Some((_, "js")) => "text/javascript; charset=utf-8",
             Some((_, "css")) => "text/css; charset=utf-8",
+            Some((_, "yaml")) => "application/yaml",
             Some((_, "svg")) => "image/svg+xml",
             _ => "application/octet-stream",
         };

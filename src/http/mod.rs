@@ -12,16 +12,20 @@ use hyper::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use crate::{fanout::Fanout, node::Node};
+use crate::{config::Secret, fanout::Fanout, node::Node, protocol::api::Method as ApiMethod};
 
 mod answer;
+mod api;
 mod assets;
+mod body;
 mod gate;
+mod send;
 mod status;
 mod stream;
 mod upgrade;
 
 use answer::Refusal;
+use api::{Api, ApiKey, Call};
 use assets::Assets;
 use gate::Gate;
 pub(crate) use stream::HttpStream;
@@ -36,24 +40,58 @@ enum Route {
     Asset,
     Centrifugo,
     Plain,
+    Send,
+    Api(Call),
     Status,
     Health,
+    Ready,
+    OpenApi,
 }
 
 impl Route {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 22] = [
         ("/", Self::Page),
         ("/assets/{file}", Self::Asset),
         ("/connection/websocket", Self::Centrifugo),
         ("/ws/{room}", Self::Plain),
         ("/status", Self::Status),
         ("/healthz", Self::Health),
+        ("/readyz", Self::Ready),
+        ("/openapi.yaml", Self::OpenApi),
+        ("/send", Self::Send),
+        ("/api", Self::Api(Call::Lines)),
+        ("/api/batch", Self::Api(Call::Batch)),
+        ("/api/publish", Self::Api(Call::One(ApiMethod::Publish))),
+        ("/api/broadcast", Self::Api(Call::One(ApiMethod::Broadcast))),
+        ("/api/presence", Self::Api(Call::One(ApiMethod::Presence))),
+        (
+            "/api/presence_stats",
+            Self::Api(Call::One(ApiMethod::PresenceStats)),
+        ),
+        ("/api/history", Self::Api(Call::One(ApiMethod::History))),
+        (
+            "/api/history_remove",
+            Self::Api(Call::One(ApiMethod::HistoryRemove)),
+        ),
+        ("/api/channels", Self::Api(Call::One(ApiMethod::Channels))),
+        ("/api/info", Self::Api(Call::One(ApiMethod::Info))),
+        ("/api/subscribe", Self::Api(Call::One(ApiMethod::Subscribe))),
+        (
+            "/api/unsubscribe",
+            Self::Api(Call::One(ApiMethod::Unsubscribe)),
+        ),
+        (
+            "/api/disconnect",
+            Self::Api(Call::One(ApiMethod::Disconnect)),
+        ),
     ];
 
     /// The methods that it has, as `Allow` lists them. An upgrade is never a HEAD.
     fn methods(self) -> &'static [Method] {
         match self {
             Self::Centrifugo | Self::Plain => &[Method::GET],
+            Self::Send => &[Method::GET, Method::POST],
+            Self::Api(_) => &[Method::POST],
             _ => &[Method::GET, Method::HEAD],
         }
     }
@@ -75,6 +113,7 @@ pub(crate) struct Http<F: Fanout> {
     router: matchit::Router<Route>,
     gate: Gate,
     assets: Assets,
+    api: Arc<Api>,
     /// Where sessions run, so that a drain can wait for them: hyper forgets what it has upgraded.
     sessions: TaskTracker,
     draining: CancellationToken,
@@ -84,6 +123,7 @@ impl<F: Fanout> Http<F> {
     /// For `node`; sessions run on `sessions`, and none begins once `draining` is cancelled.
     pub(crate) fn new(
         node: Arc<Node<F>>,
+        api_key: &Secret,
         sessions: TaskTracker,
         draining: CancellationToken,
     ) -> Self {
@@ -99,6 +139,7 @@ impl<F: Fanout> Http<F> {
             router,
             gate,
             assets: Assets::new(),
+            api: Api::new(ApiKey::new(api_key)),
             sessions,
             draining,
         }
@@ -158,11 +199,77 @@ impl<F: Fanout> Http<F> {
                 .asset(request, matched.params.get("file").unwrap_or_default()),
             Route::Status => Ok(status::status(&self.node).await),
             Route::Health => Ok(status::health()),
+            Route::Ready => status::ready(self.draining.is_cancelled()),
+            Route::OpenApi => Ok(self.assets.openapi(request)),
+            Route::Send => self.send(request, &host).await,
+            Route::Api(call) => self.api(call, request).await,
             Route::Centrifugo => self.upgrade_centrifugo(connection, request, &host),
             Route::Plain => {
                 let room = matched.params.get("room").unwrap_or_default();
                 self.upgrade_plain(connection, request, &host, room)
             }
         }
+    }
+
+    /// Whether there is still time for what takes some.
+    fn check_draining(&self) -> Result<(), Refusal> {
+        if self.draining.is_cancelled() {
+            return Err(Refusal::draining());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_api_method_has_the_path_of_its_name() {
+        for method in ApiMethod::ALL {
+            let path = format!("/api/{}", method.name());
+            assert!(
+                Route::ALL.contains(&(path.as_str(), Route::Api(Call::One(method)))),
+                "{path}"
+            );
+        }
+    }
+
+    /// The paths and methods of the description, by its indentation.
+    fn described() -> BTreeSet<(String, String)> {
+        let text = include_str!("../../docs/openapi.yaml");
+        let paths = text.split_once("\npaths:\n").unwrap().1;
+        let mut found = BTreeSet::new();
+        let mut path = "";
+        for line in paths.lines() {
+            let indent = line.len() - line.trim_start().len();
+            match (indent, line.trim().strip_suffix(':')) {
+                (0, Some(_)) => break,
+                (2, Some(name)) => path = name,
+                (4, Some(method @ ("get" | "head" | "post" | "put" | "delete"))) => {
+                    assert!(
+                        found.insert((path.to_owned(), method.to_uppercase())),
+                        "{line}"
+                    );
+                }
+                (4, _) if !line.trim().is_empty() => panic!("not a method: {line}"),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn the_description_has_every_route_and_method_and_no_other() {
+        let routed: BTreeSet<_> = Route::ALL
+            .iter()
+            .flat_map(|(path, route)| {
+                let methods = route.methods().iter();
+                methods.map(|method| ((*path).to_owned(), method.to_string()))
+            })
+            .collect();
+        assert_eq!(routed, described());
     }
 }

@@ -7,7 +7,10 @@ use hyper::{
     header::{self, HeaderValue},
 };
 
-use super::{Answer, answer};
+use super::{
+    Answer,
+    answer::{self, Refusal},
+};
 use crate::{fanout::Fanout, node::Node};
 
 /// Rooms that `/status` lists, the largest first. The sums are over all of them.
@@ -19,6 +22,14 @@ pub(super) async fn status<F: Fanout>(node: &Node<F>) -> Answer {
     let is_among_ourselves = node.config().listen.ip().is_loopback();
     let rooms_max = if is_among_ourselves { ROOMS_MAX } else { 0 };
     answer::json(&node.status(rooms_max).await)
+}
+
+/// Whether it is good to send anybody here.
+pub(super) fn ready(is_draining: bool) -> Result<Answer, Refusal> {
+    if is_draining {
+        return Err(Refusal::draining());
+    }
+    Ok(health())
 }
 
 /// The process is there and answers.

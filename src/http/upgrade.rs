@@ -98,13 +98,7 @@ impl<F: Fanout> Http<F> {
         self.gate.check_origin(request.headers(), host)?;
         let answer = shake_hands(request)?;
         let user = query.user()?;
-        if self.draining.is_cancelled() {
-            let retry = HeaderValue::from_static("2");
-            return Err(
-                Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server is going down")
-                    .with(header::RETRY_AFTER, retry),
-            );
-        }
+        self.check_draining()?;
         let node = self.node.clone();
         let Connection { peer, permit } = connection.clone();
         let upgrade = hyper::upgrade::on(request);

@@ -237,6 +237,14 @@ impl<F: Fanout> Node<F> {
         }
     }
 
+    /// How many members the room of that name has.
+    pub async fn members(&self, name: &RoomName) -> usize {
+        match self.find(name) {
+            Some(room) => room.engine().status().await.clients,
+            None => 0,
+        }
+    }
+
     /// What was published in the room of that name lately. The position in the answer stays true for
     /// as long as the room has members or history.
     ///
@@ -251,6 +259,22 @@ impl<F: Fanout> Node<F> {
         let page = room.engine().history(query).await;
         self.release(&room);
         Ok(page)
+    }
+
+    /// Forgets what was published in the room of that name. Its numbering goes on.
+    ///
+    /// # Errors
+    /// The room keeps no history.
+    pub async fn remove_history(&self, name: &RoomName) -> Result<(), HistoryRefusal> {
+        if self.config.room(name.namespace()).history_size == 0 {
+            return Err(HistoryRefusal::Off);
+        }
+        let Some(room) = self.find(name) else {
+            return Ok(());
+        };
+        room.engine().remove_history().await?;
+        self.release(&room);
+        Ok(())
     }
 
     /// Enters a session that calls itself `client`, until the guard is dropped.

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::{
     close::CloseReason,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Secret},
     fanout::Fanout,
     http::Http,
     node::Node,
@@ -37,6 +37,7 @@ pub struct Server<F: Fanout> {
     node: Arc<Node<F>>,
     listener: TcpListener,
     local_addr: SocketAddr,
+    api_key: Secret,
 }
 
 /// Why a server can't run.
@@ -88,10 +89,12 @@ impl<F: Fanout> Server<F> {
         let bind_error = |source| ServeError::Bind { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(bind_error)?;
         let local_addr = listener.local_addr().map_err(bind_error)?;
+        let api_key = config.api.key.clone().unwrap_or_else(Secret::random);
         Ok(Self {
             node: Node::new(config),
             listener,
             local_addr,
+            api_key,
         })
     }
 
@@ -99,6 +102,13 @@ impl<F: Fanout> Server<F> {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// What a request to the API must carry: the configured key, or else one that was made for this
+    /// start.
+    #[must_use]
+    pub fn api_key(&self) -> &Secret {
+        &self.api_key
     }
 
     /// What it serves.
@@ -113,10 +123,20 @@ impl<F: Fanout> Server<F> {
     /// # Errors
     /// None at present: what fails for one connection ends that one.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let Self { node, listener, .. } = self;
+        let Self {
+            node,
+            listener,
+            api_key,
+            ..
+        } = self;
         let draining = CancellationToken::new();
         let connections = TaskTracker::new();
-        let http = Http::new(node.clone(), connections.clone(), draining.clone());
+        let http = Http::new(
+            node.clone(),
+            &api_key,
+            connections.clone(),
+            draining.clone(),
+        );
         let connections_max = descriptors::connections_max(node.config().limits.connections);
         info!(connections_max, engine = F::NAME, "serving");
         let acceptor = Acceptor {

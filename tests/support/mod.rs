@@ -453,7 +453,7 @@ impl Goodbye {
 pub struct Program {
     pub addr: SocketAddr,
     pub child: tokio::process::Child,
-    _stdout: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
+    stdout: tokio::io::Lines<tokio::io::BufReader<tokio::process::ChildStdout>>,
 }
 
 impl Program {
@@ -511,8 +511,14 @@ impl Program {
         Self {
             addr: addr.parse().unwrap(),
             child,
-            _stdout: stdout,
+            stdout,
         }
+    }
+
+    /// The next line of its standard output.
+    pub async fn line(&mut self) -> String {
+        let line = soon("a line", self.stdout.next_line()).await.unwrap();
+        line.expect("it has more to say")
     }
 
     pub fn pid(&self) -> u32 {

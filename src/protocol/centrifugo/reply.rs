@@ -32,6 +32,8 @@ pub enum ErrorCode {
     BadRequest,
     /// The server, or the room, does not do this.
     NotAvailable,
+    /// It asks for more in a while than it may.
+    TooManyRequests,
     /// The position is of another epoch, or ahead of the present.
     UnrecoverablePosition,
 }
@@ -49,7 +51,17 @@ impl ErrorCode {
             Self::LimitExceeded => 106,
             Self::BadRequest => 107,
             Self::NotAvailable => 108,
+            Self::TooManyRequests => 111,
             Self::UnrecoverablePosition => 112,
+        }
+    }
+
+    /// What it says, with `detail` about what was wrong in particular.
+    #[must_use]
+    pub fn message(self, detail: &str) -> String {
+        match detail {
+            "" => self.text().to_owned(),
+            detail => format!("{}: {detail}", self.text()),
         }
     }
 
@@ -63,12 +75,13 @@ impl ErrorCode {
             Self::LimitExceeded => "limit exceeded",
             Self::BadRequest => "bad request",
             Self::NotAvailable => "not available",
+            Self::TooManyRequests => "too many requests",
             Self::UnrecoverablePosition => "unrecoverable position",
         }
     }
 
     fn is_temporary(self) -> bool {
-        matches!(self, Self::Internal)
+        matches!(self, Self::Internal | Self::TooManyRequests)
     }
 }
 
@@ -224,13 +237,9 @@ impl Replies {
             #[serde(skip_serializing_if = "is_default")]
             temporary: bool,
         }
-        let message = match detail {
-            "" => code.text().to_owned(),
-            detail => format!("{}: {detail}", code.text()),
-        };
         let refusal = Refusal {
             code: code.code(),
-            message: &message,
+            message: &code.message(detail),
             temporary: code.is_temporary(),
         };
         self.result(id, "error", &refusal);
