@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use slabcast::config::Config;
+use slabcast::{config::Config, node::NodeStatus};
 use support::{Goodbye, ServerFrame, TestServer, client_frame, config, soon, upgraded};
 use tokio::{
     io::AsyncWriteExt as _,
@@ -393,6 +393,28 @@ async fn a_header_that_declares_too_much_is_refused_before_any_of_it_comes() {
         }
     }
     scene.server.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_may_go_on_coming_after_its_end() {
+    let server = TestServer::start(config(|config| {
+        config.limits.message_bytes = 1000;
+    }))
+    .await;
+    let mut stream = upgraded(&server, "/ws/lobby").await;
+    let frame = client_frame(0x81, &[b'x'; 100_000]);
+    let mut parts = frame.chunks(700);
+    stream.write_all(parts.next().unwrap()).await.unwrap();
+    let close = ServerFrame::read(&mut stream).await;
+    assert_eq!(close.payload[..2], 1009_u16.to_be_bytes());
+    for part in parts {
+        // It may be gone for good by now.
+        let _ = stream.write_all(part).await;
+        tokio::task::yield_now().await;
+    }
+    drop(stream);
+    let is_over = |status: &NodeStatus| status.connections == 0 && status.closed["too_big"] == 1;
+    server.until("the end", is_over).await;
 }
 
 #[tokio::test]

@@ -61,6 +61,8 @@ pub(super) struct Turn {
 pub(super) struct Socket {
     stream: TcpStream,
     protocol: WebSocketContext,
+    /// Nothing more can be understood: after an error, a context must not be asked to read on.
+    is_deaf: bool,
 }
 
 impl Socket {
@@ -75,6 +77,7 @@ impl Socket {
         Self {
             stream,
             protocol: WebSocketContext::new(Role::Server, Some(config)),
+            is_deaf: false,
         }
     }
 
@@ -129,7 +132,10 @@ impl Socket {
                 Ok(Message::Close(frame)) => peer_close = frame,
                 Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {}
                 Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => break None,
-                Err(error) => break Some(end_by(error, peer_close)),
+                Err(error) => {
+                    self.is_deaf = true;
+                    break Some(end_by(error, peer_close));
+                }
             }
             turn.is_alive = true;
         };
@@ -175,6 +181,10 @@ impl Socket {
     }
 
     fn has_answered_close(&mut self, input: &[u8]) -> bool {
+        if self.is_deaf {
+            // Only the end of its stream can be waited for.
+            return false;
+        }
         let mut pipe = Pipe {
             input,
             output: &mut Vec::new(),
