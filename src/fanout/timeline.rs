@@ -154,11 +154,11 @@ impl Timeline {
         let mut taken = 0;
         if pace == Pace::Now || !appends.any(Append::is_out_of_reach) {
             for publication in &*batch {
-                let offset = self
+                let position = self
                     .history
                     .as_mut()
                     .map(|history| history.append(publication, now));
-                appends.encode(&*self.encoder, Event::Publication(publication, offset));
+                appends.encode(&*self.encoder, Event::Publication(publication, position));
                 taken += 1;
                 if pace == Pace::WithinReach && appends.any(Append::is_full) {
                     break;

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{self, HeaderValue},
+    header::{self, HeaderMap, HeaderValue},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -17,14 +17,18 @@ use crate::{fanout::Fanout, node::Node};
 mod answer;
 mod assets;
 mod gate;
+mod sse;
 mod status;
 mod stream;
+mod takeover;
 mod upgrade;
 
 use answer::Refusal;
 use assets::Assets;
 use gate::Gate;
 pub(crate) use stream::HttpStream;
+pub(crate) use takeover::Handover;
+use takeover::Takeover;
 
 /// What is answered.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -36,16 +40,18 @@ enum Route {
     Asset,
     Centrifugo,
     Plain,
+    Sse,
     Status,
     Health,
 }
 
 impl Route {
-    const ALL: [(&'static str, Self); 6] = [
+    const ALL: [(&'static str, Self); 7] = [
         ("/", Self::Page),
         ("/assets/{file}", Self::Asset),
         ("/connection/websocket", Self::Centrifugo),
         ("/ws/{room}", Self::Plain),
+        ("/sse/{room}", Self::Sse),
         ("/status", Self::Status),
         ("/healthz", Self::Health),
     ];
@@ -66,6 +72,8 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// The right to be connected; the last holder's end gives it back.
     pub(crate) permit: Arc<tokio::sync::OwnedSemaphorePermit>,
+    /// How a request gets it for itself alone.
+    pub(crate) handover: Arc<Handover>,
 }
 
 /// The HTTP side of the server.
@@ -119,15 +127,10 @@ impl<F: Fanout> Http<F> {
                 refusal.into_answer()
             }
         };
-        let headers = answer.headers_mut();
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
-        headers.insert(
-            header::REFERRER_POLICY,
-            HeaderValue::from_static("no-referrer"),
-        );
+        harden(answer.headers_mut());
+        if let Some(takeover) = answer.extensions_mut().remove::<Takeover>() {
+            return self.hand_over(connection, &answer, takeover).await;
+        }
         answer
     }
 
@@ -156,6 +159,13 @@ impl<F: Fanout> Http<F> {
             Route::Asset => self
                 .assets
                 .asset(request, matched.params.get("file").unwrap_or_default()),
+            Route::Sse => {
+                let room = matched.params.get("room").unwrap_or_default();
+                self.listen(request, &host, room).await
+            }
+            Route::Status if request.headers().contains_key(header::UPGRADE) => {
+                self.upgrade_status(connection, request, &host)
+            }
             Route::Status => Ok(status::status(&self.node).await),
             Route::Health => Ok(status::health()),
             Route::Centrifugo => self.upgrade_centrifugo(connection, request, &host),
@@ -165,4 +175,16 @@ impl<F: Fanout> Http<F> {
             }
         }
     }
+}
+
+/// What no browser is to guess, and no other site to learn.
+fn harden(headers: &mut HeaderMap) {
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
 }

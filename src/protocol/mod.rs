@@ -3,3 +3,4 @@
 
 pub mod centrifugo;
 pub mod plain;
+pub mod sse;

@@ -25,7 +25,7 @@ use crate::{
         },
     },
     publication::{PayloadKind, Publication},
-    session::{REPLY_BYTES_MAX, rooms::Rooms, socket::Inbound},
+    session::{REPLY_BYTES_MAX, clock::Rhythm, rooms::Rooms, socket::Inbound},
 };
 
 /// A peer that speaks Centrifugo JSON.
@@ -321,7 +321,10 @@ impl Centrifugo {
 }
 
 impl<F: Fanout> Dialect<F> for Centrifugo {
-    const HAS_LOGIN: bool = true;
+    const RHYTHM: Rhythm = Rhythm {
+        has_login: true,
+        ..Rhythm::PINGS
+    };
 
     fn close_code(reason: CloseReason) -> u16 {
         reason.centrifugo_code()

@@ -35,35 +35,32 @@ impl Plain {
             batch: Vec::new(),
         }
     }
+}
 
-    fn catch_up(&self) -> CatchUp {
-        match &self.since {
-            Since::Now => CatchUp::Nothing,
-            Since::Start => CatchUp::Available {
-                epoch: None,
-                offset: 0,
-            },
-            Since::Offset(offset) => CatchUp::Available {
-                epoch: None,
-                offset: *offset,
-            },
-            Since::Position { epoch, offset } => CatchUp::Available {
-                epoch: Some(epoch.clone()),
-                offset: *offset,
-            },
-        }
+/// What `since` asks for.
+pub(super) fn catch_up(since: &Since) -> CatchUp {
+    match since {
+        Since::Now => CatchUp::Nothing,
+        Since::Start => CatchUp::Available {
+            epoch: None,
+            offset: 0,
+        },
+        Since::Offset(offset) => CatchUp::Available {
+            epoch: None,
+            offset: *offset,
+        },
+        Since::Position { epoch, offset } => CatchUp::Available {
+            epoch: Some(epoch.clone()),
+            offset: *offset,
+        },
     }
 }
 
 impl<F: Fanout> Dialect<F> for Plain {
-    const HAS_LOGIN: bool = false;
-
-    fn close_code(reason: CloseReason) -> u16 {
-        reason.plain_code()
-    }
-
     async fn begin(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
-        let joined = rooms.join(&self.room, Tongue::Plain, self.catch_up()).await;
+        let joined = rooms
+            .join(&self.room, Tongue::Plain, catch_up(&self.since))
+            .await;
         let (key, welcome) =
             joined.map_err(|error| Close::new(CloseReason::Refused, error.to_string()))?;
         self.key = key;
