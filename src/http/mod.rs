@@ -17,6 +17,8 @@ use crate::{fanout::Fanout, node::Node};
 mod answer;
 mod assets;
 mod gate;
+mod metrics;
+mod process;
 mod sse;
 mod status;
 mod stream;
@@ -26,6 +28,7 @@ mod upgrade;
 use answer::Refusal;
 use assets::Assets;
 use gate::Gate;
+use metrics::RequestCounts;
 pub(crate) use stream::HttpStream;
 pub(crate) use takeover::Handover;
 use takeover::Takeover;
@@ -42,17 +45,19 @@ enum Route {
     Plain,
     Sse,
     Status,
+    Metrics,
     Health,
 }
 
 impl Route {
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 8] = [
         ("/", Self::Page),
         ("/assets/{file}", Self::Asset),
         ("/connection/websocket", Self::Centrifugo),
         ("/ws/{room}", Self::Plain),
         ("/sse/{room}", Self::Sse),
         ("/status", Self::Status),
+        ("/metrics", Self::Metrics),
         ("/healthz", Self::Health),
     ];
 
@@ -83,6 +88,7 @@ pub(crate) struct Http<F: Fanout> {
     router: matchit::Router<Route>,
     gate: Gate,
     assets: Assets,
+    requests: RequestCounts,
     /// Where sessions run, so that a drain can wait for them: hyper forgets what it has upgraded.
     sessions: TaskTracker,
     draining: CancellationToken,
@@ -107,6 +113,7 @@ impl<F: Fanout> Http<F> {
             router,
             gate,
             assets: Assets::new(),
+            requests: RequestCounts::default(),
             sessions,
             draining,
         }
@@ -119,6 +126,8 @@ impl<F: Fanout> Http<F> {
         mut request: Request<Incoming>,
     ) -> Answer {
         self.node.counters().requests.add(1);
+        let route = self.router.at(request.uri().path()).ok();
+        let route = route.map(|matched| *matched.value);
         let mut answer = match self.route(connection, &mut request).await {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -127,6 +136,7 @@ impl<F: Fanout> Http<F> {
                 refusal.into_answer()
             }
         };
+        self.requests.count(route, answer.status());
         harden(answer.headers_mut());
         if let Some(takeover) = answer.extensions_mut().remove::<Takeover>() {
             return self.hand_over(connection, &answer, takeover).await;
@@ -167,6 +177,9 @@ impl<F: Fanout> Http<F> {
                 self.upgrade_status(connection, request, &host)
             }
             Route::Status => Ok(status::status(&self.node).await),
+            Route::Metrics => {
+                Ok(metrics::metrics(&self.node, &self.requests, request.headers()).await)
+            }
             Route::Health => Ok(status::health()),
             Route::Centrifugo => self.upgrade_centrifugo(connection, request, &host),
             Route::Plain => {
