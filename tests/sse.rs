@@ -458,6 +458,7 @@ async fn a_listener_that_skips_is_told_how_many<F: Fanout>() {
             }
         }
     }
+    assert_eq!(accounted, COUNT, "and none twice");
     server.stop().await;
 }
 
@@ -594,19 +595,37 @@ async fn a_head_is_the_same_as_of_the_stream_and_opens_none<F: Fanout>() {
 
 async fn a_stream_follows_what_was_asked_for_before_it_and_an_old_client_gets_it_too<F: Fanout>() {
     let server = TestServer::<F>::on_engine(config(|_| ())).await;
-    let mut stream = server.raw().await;
-    // So many answers that they fill what the kernel takes, before one byte is read.
-    const BEFORE: usize = 600;
-    let page = request(&server, "GET", "/", "");
-    let stream_request = request(&server, "GET", "/sse/lobby", "");
-    let all = page.repeat(BEFORE) + &stream_request;
-    stream.write_all(all.as_bytes()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    for _ in 0..BEFORE {
-        assert_eq!(Response::read(&mut stream).await.status, 200);
+    // More than the kernel takes, so that the last answers wait in the server when the stream's turn
+    // comes. The peer reads all the time, and never as fast as it is written to.
+    const BEFORE: usize = 800;
+    let page = request(&server, "GET", "/assets/style.css", "");
+    let all = page.repeat(BEFORE) + &request(&server, "GET", "/sse/lobby", "");
+    let (mut reading, mut writing) = narrow_socket(&server).await.into_split();
+    let writer = tokio::spawn(async move {
+        writing.write_all(all.as_bytes()).await.unwrap();
+        writing
+    });
+    let mut bytes = Vec::new();
+    let opening = b"retry: 3000\n";
+    while !bytes.ends_with(b"\n\n") || !bytes.windows(opening.len()).any(|at| at == opening) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let mut part = vec![0; 16 * KIB];
+        let read = soon("more", reading.read(&mut part)).await.unwrap();
+        assert!(read > 0, "the connection has ended");
+        bytes.drain(..bytes.len().saturating_sub(64 * KIB));
+        bytes.extend(&part[..read]);
     }
-    let head = read_head(&mut stream).await;
-    assert!(head.contains("text/event-stream"), "{head}");
+    let text = String::from_utf8_lossy(&bytes);
+    let (before, stream) = text.rsplit_once("HTTP/1.1 200 OK\r\n").unwrap();
+    assert!(stream.contains("text/event-stream"), "{stream}");
+    // The answer before it is whole.
+    let (_, last) = before.rsplit_once("HTTP/1.1 200 OK\r\n").unwrap();
+    let (head, body) = last.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.contains(&format!("content-length: {}\r\n", body.len())),
+        "{head}"
+    );
+    let _writing = writer.await.unwrap();
 
     let mut old = server.raw().await;
     let request = format!("GET /sse/lobby HTTP/1.0\r\nHost: {}\r\n\r\n", server.addr);

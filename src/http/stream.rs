@@ -3,7 +3,6 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -14,25 +13,20 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use super::takeover::Handover;
-
 /// A stream whose writes fail when its peer takes nothing for a while. Without that, a peer that asks
 /// and never reads the answers would keep its connection, and a drain, for as long as it likes.
 #[derive(Debug)]
 pub(crate) struct HttpStream {
     stream: TcpStream,
-    /// Is told whether the stream takes what hyper has for it.
-    handover: Arc<Handover>,
     write_timeout: Duration,
     /// Runs while the stream takes nothing.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl HttpStream {
-    pub(crate) fn new(stream: TcpStream, handover: Arc<Handover>, write_timeout: Duration) -> Self {
+    pub(crate) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
         Self {
             stream,
-            handover,
             write_timeout,
             deadline: None,
         }
@@ -48,7 +42,6 @@ impl HttpStream {
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
-        self.handover.set_blocked(written.is_pending());
         if written.is_ready() {
             self.deadline = None;
             return written;

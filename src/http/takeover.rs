@@ -6,8 +6,6 @@
 //! hyper knows the request is never answered. Its socket is taken from it, and the head of the answer
 //! is the first thing that the session writes.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -35,21 +33,16 @@ pub(super) struct Takeover {
 pub(crate) struct Handover {
     /// Taken alone and for a moment, by the connection's own task only.
     takeover: Mutex<Option<Takeover>>,
-    /// Whether the answers before it are still to be written. The same task sets and reads it.
-    is_blocked: AtomicBool,
 }
 
 impl Handover {
-    /// Whether hyper has written all that it will, and its socket is wanted.
+    /// Whether a request has asked for it. What hyper had to write before is written by then: it looks
+    /// at no request before the answers to those before it are flushed.
     pub(crate) fn is_due(&self) -> bool {
-        self.takeover.lock().is_some() && !self.is_blocked.load(Ordering::Relaxed)
+        self.takeover.lock().is_some()
     }
 
-    pub(super) fn set_blocked(&self, is_blocked: bool) {
-        self.is_blocked.store(is_blocked, Ordering::Relaxed);
-    }
-
-    pub(super) fn ask_for(&self, takeover: Takeover) {
+    fn ask_for(&self, takeover: Takeover) {
         *self.takeover.lock() = Some(takeover);
     }
 }

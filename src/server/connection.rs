@@ -63,7 +63,7 @@ pub(super) async fn serve<F: Fanout>(
         // Between requests too: an idle connection goes as well.
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes);
-    let stream = HttpStream::new(stream, handover.clone(), limits.write_timeout);
+    let stream = HttpStream::new(stream, limits.write_timeout);
     let mut serving = builder
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
