@@ -16,7 +16,7 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser deny run
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics deny run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,12 +39,12 @@ doc: ## the API documentation, a broken link is an error
 build: ## the release binary
 	$(CARGO) build $(LOCKED) --release
 
-test-clients: test-node test-python test-browser ## other people's clients against the release binary
+test-clients: test-node test-python test-browser test-metrics ## other people's clients against the release binary
 
 # A client sees no difference between the engines, so each suite runs on both.
 ON_EVERY_ENGINE = for engine in lock hub; do echo "$(1) on $$engine"; SLABCAST_TEST_ENGINE=$$engine tests/clients/run.sh $(1); done
 
-test-node: $(BUILD) ## npm `centrifuge` and `ws`
+test-node: $(BUILD) ## npm `centrifuge` and `ws`, and curl
 	@$(call ON_EVERY_ENGINE,node)
 
 test-python: $(BUILD) ## PyPI `centrifuge-python` and `websockets`
@@ -52,6 +52,9 @@ test-python: $(BUILD) ## PyPI `centrifuge-python` and `websockets`
 
 test-browser: $(BUILD) ## the page in Chromium
 	@$(call ON_EVERY_ENGINE,browser)
+
+test-metrics: $(BUILD) ## `/metrics` by `promtool`
+	@$(call ON_EVERY_ENGINE,metrics)
 
 deny: ## licences, sources and duplicates of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check licenses bans sources; \

@@ -137,12 +137,12 @@ impl History {
         }
     }
 
-    /// Numbers `publication` and keeps it as long as the limits allow.
+    /// Numbers `publication`, keeps it as long as the limits allow, and returns its place.
     ///
     /// Room is made at the old end of this history only. When the budget of all histories is used up
     /// and this one has nothing left to give, the publication is numbered and not kept: those who
     /// miss it are told that they can't recover.
-    pub fn append(&mut self, publication: &Publication, now: Instant) -> u64 {
+    pub fn append(&mut self, publication: &Publication, now: Instant) -> Position {
         self.offset += 1;
         self.expire(now);
         let bytes = publication.payload.len();
@@ -152,7 +152,7 @@ impl History {
             }
         }
         if self.limit.size == 0 || bytes > self.limit.bytes || !self.make_way_in_budget(bytes) {
-            return self.offset;
+            return self.position();
         }
         self.bytes += bytes;
         self.kept.push_back(Kept {
@@ -160,7 +160,7 @@ impl History {
             publication: publication.detached(),
             expires: now + self.limit.ttl,
         });
-        self.offset
+        self.position()
     }
 
     /// Where the next newcomer stands.

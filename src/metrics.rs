@@ -1,4 +1,4 @@
-//! Plain counters: no names, no labels, no I/O. `/status` reads them.
+//! Plain counters: no names, no labels, no I/O. `/status` and `/metrics` read them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -59,6 +59,8 @@ pub struct Counters {
     pub accept_errors: Counter,
     /// Requests answered over HTTP, upgrades among them.
     pub requests: Counter,
+    /// Sessions that began.
+    pub opened: Counter,
     /// Bytes that sessions read.
     pub received_bytes: Counter,
     /// Bytes that sessions wrote.

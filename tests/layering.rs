@@ -397,6 +397,13 @@ fn hyper_is_named_by_http_and_server_only() {
 }
 
 #[test]
+fn prometheus_is_named_in_one_file_only() {
+    is_named_only_where("prometheus_client", |file| {
+        file == Path::new("http/metrics.rs")
+    });
+}
+
+#[test]
 fn the_lock_implementation_is_named_in_one_file_only() {
     is_named_only_where("parking_lot", |file| file == Path::new("sync.rs"));
     let blocking = [

@@ -60,8 +60,8 @@ impl Dialect {
 /// What happens in a room.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// Somebody published; with the number that history gave it, if the room has one.
-    Publication(&'a Publication, Option<u64>),
+    /// Somebody published; with the place that history gave it, if the room has one.
+    Publication(&'a Publication, Option<Position>),
     /// A member came.
     Join(&'a ClientInfo),
     /// A member left.

@@ -155,11 +155,11 @@ impl Timeline {
         let reach = reach(pace);
         if !appends.any(|append| append.is_behind(reach)) {
             for publication in &*batch {
-                let offset = self
+                let position = self
                     .history
                     .as_mut()
                     .map(|history| history.append(publication, now));
-                appends.encode(&*self.encoder, Event::Publication(publication, offset));
+                appends.encode(&*self.encoder, Event::Publication(publication, position));
                 taken += 1;
                 if pace != Pace::Now && appends.any(Append::is_full) {
                     break;

@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{self, HeaderValue},
+    header::{self, HeaderMap, HeaderValue},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
@@ -19,16 +19,23 @@ mod api;
 mod assets;
 mod body;
 mod gate;
+mod metrics;
+mod process;
 mod send;
+mod sse;
 mod status;
 mod stream;
+mod takeover;
 mod upgrade;
 
 use answer::Refusal;
 use api::{Api, ApiKey, Call};
 use assets::Assets;
 use gate::Gate;
+use metrics::RequestCounts;
 pub(crate) use stream::HttpStream;
+pub(crate) use takeover::Handover;
+use takeover::Takeover;
 
 /// What is answered.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -42,19 +49,23 @@ enum Route {
     Plain,
     Send,
     Api(Call),
+    Sse,
     Status,
+    Metrics,
     Health,
     Ready,
     OpenApi,
 }
 
 impl Route {
-    const ALL: [(&'static str, Self); 22] = [
+    const ALL: [(&'static str, Self); 24] = [
         ("/", Self::Page),
         ("/assets/{file}", Self::Asset),
         ("/connection/websocket", Self::Centrifugo),
         ("/ws/{room}", Self::Plain),
+        ("/sse/{room}", Self::Sse),
         ("/status", Self::Status),
+        ("/metrics", Self::Metrics),
         ("/healthz", Self::Health),
         ("/readyz", Self::Ready),
         ("/openapi.yaml", Self::OpenApi),
@@ -104,6 +115,8 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// The right to be connected; the last holder's end gives it back.
     pub(crate) permit: Arc<tokio::sync::OwnedSemaphorePermit>,
+    /// How a request gets it for itself alone.
+    pub(crate) handover: Arc<Handover>,
 }
 
 /// The HTTP side of the server.
@@ -114,6 +127,7 @@ pub(crate) struct Http<F: Fanout> {
     gate: Gate,
     assets: Assets,
     api: Arc<Api>,
+    requests: RequestCounts,
     /// Where sessions run, so that a drain can wait for them: hyper forgets what it has upgraded.
     sessions: TaskTracker,
     draining: CancellationToken,
@@ -140,6 +154,7 @@ impl<F: Fanout> Http<F> {
             gate,
             assets: Assets::new(),
             api: Api::new(ApiKey::new(api_key)),
+            requests: RequestCounts::default(),
             sessions,
             draining,
         }
@@ -152,6 +167,8 @@ impl<F: Fanout> Http<F> {
         mut request: Request<Incoming>,
     ) -> Answer {
         self.node.counters().requests.add(1);
+        let route = self.router.at(request.uri().path()).ok();
+        let route = route.map(|matched| *matched.value);
         let mut answer = match self.route(connection, &mut request).await {
             Ok(answer) => answer,
             Err(refusal) => {
@@ -160,15 +177,11 @@ impl<F: Fanout> Http<F> {
                 refusal.into_answer()
             }
         };
-        let headers = answer.headers_mut();
-        headers.insert(
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        );
-        headers.insert(
-            header::REFERRER_POLICY,
-            HeaderValue::from_static("no-referrer"),
-        );
+        self.requests.count(route, answer.status());
+        harden(answer.headers_mut());
+        if let Some(takeover) = answer.extensions_mut().remove::<Takeover>() {
+            return self.hand_over(connection, &answer, takeover).await;
+        }
         answer
     }
 
@@ -197,7 +210,17 @@ impl<F: Fanout> Http<F> {
             Route::Asset => self
                 .assets
                 .asset(request, matched.params.get("file").unwrap_or_default()),
+            Route::Sse => {
+                let room = matched.params.get("room").unwrap_or_default();
+                self.listen(request, &host, room).await
+            }
+            Route::Status if request.headers().contains_key(header::UPGRADE) => {
+                self.upgrade_status(connection, request, &host)
+            }
             Route::Status => Ok(status::status(&self.node).await),
+            Route::Metrics => {
+                Ok(metrics::metrics(&self.node, &self.requests, request.headers()).await)
+            }
             Route::Health => Ok(status::health()),
             Route::Ready => status::ready(self.draining.is_cancelled()),
             Route::OpenApi => Ok(self.assets.openapi(request)),
@@ -218,6 +241,18 @@ impl<F: Fanout> Http<F> {
         }
         Ok(())
     }
+}
+
+/// What no browser is to guess, and no other site to learn.
+fn harden(headers: &mut HeaderMap) {
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
 }
 
 #[cfg(test)]

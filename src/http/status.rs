@@ -16,12 +16,16 @@ use crate::{fanout::Fanout, node::Node};
 /// Rooms that `/status` lists, the largest first. The sums are over all of them.
 const ROOMS_MAX: usize = 100;
 
-/// What goes on. Rooms are named only while the server listens on loopback: their names say who talks
+/// How many rooms are named. None but while the server listens on loopback: their names say who talks
 /// to whom, and anybody may ask.
-pub(super) async fn status<F: Fanout>(node: &Node<F>) -> Answer {
+pub(super) fn rooms_max<F: Fanout>(node: &Node<F>) -> usize {
     let is_among_ourselves = node.config().listen.ip().is_loopback();
-    let rooms_max = if is_among_ourselves { ROOMS_MAX } else { 0 };
-    answer::json(&node.status(rooms_max).await)
+    if is_among_ourselves { ROOMS_MAX } else { 0 }
+}
+
+/// What goes on.
+pub(super) async fn status<F: Fanout>(node: &Node<F>) -> Answer {
+    answer::json(&node.status(rooms_max(node)).await)
 }
 
 /// Whether it is good to send anybody here.

@@ -20,6 +20,7 @@ use super::{
     Answer, Connection, Http, HttpStream,
     answer::Refusal,
     gate::{Host, only},
+    status,
 };
 use crate::{
     fanout::Fanout,
@@ -62,22 +63,8 @@ impl<F: Fanout> Http<F> {
         room: &str,
     ) -> Result<Answer, Refusal> {
         let query = Query::of(request);
-        let room = percent_decode_str(room)
-            .decode_utf8()
-            .map_err(|_| Refusal::bad_request("the room name is not UTF-8"))?;
-        let room =
-            RoomName::parse(&room).map_err(|error| Refusal::bad_request(error.to_string()))?;
-        let since = match query.value("since") {
-            None => Since::Now,
-            Some(text) => Since::parse(&text).ok_or_else(|| {
-                let forms = "now, start, an offset, or an epoch and an offset as epoch:offset";
-                Refusal::bad_request(format!("since is {text:?}, must be {forms}"))
-            })?,
-        };
-        if !room.admits(&query.user()?) {
-            let message = format!("room {room} belongs to the users named behind its #");
-            return Err(Refusal::new(StatusCode::FORBIDDEN, message));
-        }
+        let since = query.since()?;
+        let (room, _) = query.admit(room)?;
         self.upgrade(
             connection,
             request,
@@ -85,6 +72,19 @@ impl<F: Fanout> Http<F> {
             &query,
             WayIn::Plain { room, since },
         )
+    }
+
+    /// `/status` as a stream, for a request that asks for an upgrade.
+    pub(super) fn upgrade_status(
+        &self,
+        connection: &Connection,
+        request: &mut Request<Incoming>,
+        host: &Host,
+    ) -> Result<Answer, Refusal> {
+        let query = Query::of(request);
+        let rooms_max = status::rooms_max(&self.node);
+        let way = WayIn::Status { rooms_max };
+        self.upgrade(connection, request, host, &query, way)
     }
 
     fn upgrade(
@@ -100,7 +100,7 @@ impl<F: Fanout> Http<F> {
         let user = query.user()?;
         self.check_draining()?;
         let node = self.node.clone();
-        let Connection { peer, permit } = connection.clone();
+        let Connection { peer, permit, .. } = connection.clone();
         let upgrade = hyper::upgrade::on(request);
         self.sessions.spawn(async move {
             match upgrade.await.map(downcast) {
@@ -202,11 +202,37 @@ fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// The part of a request's target behind the `?`.
-struct Query(String);
+pub(super) struct Query(String);
 
 impl Query {
-    fn of(request: &Request<Incoming>) -> Self {
+    pub(super) fn of(request: &Request<Incoming>) -> Self {
         Self(request.uri().query().unwrap_or_default().to_owned())
+    }
+
+    /// The room that a path names, once percent-decoded, and who comes to it, if it admits them.
+    pub(super) fn admit(&self, room: &str) -> Result<(RoomName, UserId), Refusal> {
+        let room = percent_decode_str(room)
+            .decode_utf8()
+            .map_err(|_| Refusal::bad_request("the room name is not UTF-8"))?;
+        let room =
+            RoomName::parse(&room).map_err(|error| Refusal::bad_request(error.to_string()))?;
+        let user = self.user()?;
+        if !room.admits(&user) {
+            let message = format!("room {room} belongs to the users named behind its #");
+            return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+        }
+        Ok((room, user))
+    }
+
+    /// What a newcomer wants to have first.
+    pub(super) fn since(&self) -> Result<Since, Refusal> {
+        let Some(text) = self.value("since") else {
+            return Ok(Since::Now);
+        };
+        Since::parse(&text).ok_or_else(|| {
+            let forms = "now, start, an offset, or an epoch and an offset as epoch:offset";
+            Refusal::bad_request(format!("since is {text:?}, must be {forms}"))
+        })
     }
 
     fn value(&self, name: &str) -> Option<Cow<'_, str>> {

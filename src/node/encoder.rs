@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use crate::{
     fanout::{Dialect, Encode, Event},
     id::RoomName,
-    protocol::{centrifugo::RoomPushes, plain},
+    protocol::{centrifugo::RoomPushes, plain, sse},
 };
 
 /// A kind of peer, by what it can hear.
@@ -18,10 +18,17 @@ pub enum Tongue {
     CentrifugoWithJoins,
     /// Plain broadcast.
     Plain,
+    /// Server-sent events.
+    Sse,
 }
 
 impl Tongue {
-    const ALL: [Self; 3] = [Self::Centrifugo, Self::CentrifugoWithJoins, Self::Plain];
+    const ALL: [Self; 4] = [
+        Self::Centrifugo,
+        Self::CentrifugoWithJoins,
+        Self::Plain,
+        Self::Sse,
+    ];
 
     /// Its index in every room's encoder.
     #[must_use]
@@ -55,11 +62,17 @@ impl Encode for RoomEncoder {
             (Event::Publication(publication, _), Tongue::Plain) => {
                 plain::put_publication(out, publication);
             }
-            (Event::Publication(publication, offset), _) => {
+            (Event::Publication(publication, position), Tongue::Sse) => {
+                sse::put_publication(out, publication, position);
+            }
+            (Event::Publication(publication, position), _) => {
+                let offset = position.map(|position| position.offset);
                 self.pushes.put_publication(out, publication, offset);
             }
             (Event::Join(info), Tongue::CentrifugoWithJoins) => self.pushes.put_join(out, info),
             (Event::Leave(info), Tongue::CentrifugoWithJoins) => self.pushes.put_leave(out, info),
+            (Event::Join(info), Tongue::Sse) => sse::put_join(out, info),
+            (Event::Leave(info), Tongue::Sse) => sse::put_leave(out, info),
             (Event::Join(_) | Event::Leave(_), Tongue::Centrifugo | Tongue::Plain) => {}
         }
     }

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use slab::Slab;
 use uuid::Uuid;
 
@@ -48,6 +49,10 @@ const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 /// Between samples of the counters, for rates.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How old a status may be that is shown to those who watch, half of the interval at which they look.
+/// Each status walks over all members, so without it every watcher would cost a walk of its own.
+const STATUS_AGE_MAX: Duration = Duration::from_millis(500);
+
 /// Everything that the ways in share.
 #[derive(Debug)]
 pub struct Node<F: Fanout> {
@@ -64,6 +69,15 @@ pub struct Node<F: Fanout> {
     sessions: Mutex<Slab<SessionEntry>>,
     /// Taken alone, by the sampler once a second and by whoever asks.
     sampler: Mutex<Sampler>,
+    /// Taken alone, by those who watch the status.
+    board: Mutex<Board>,
+}
+
+/// The status as it was last shown to those who watch.
+#[derive(Debug, Default)]
+struct Board {
+    at: Option<Instant>,
+    text: Bytes,
 }
 
 #[derive(Debug)]
@@ -121,6 +135,7 @@ impl<F: Fanout> Node<F> {
             rooms: RwLock::new(HashMap::new()),
             sessions: Mutex::new(Slab::new()),
             sampler: Mutex::new(Sampler::new(Instant::now())),
+            board: Mutex::default(),
         })
     }
 
@@ -370,6 +385,35 @@ impl<F: Fanout> Node<F> {
             // All rooms in one go could keep a worker for long.
             tokio::task::consume_budget().await;
         }
+    }
+
+    /// How long the node has been there.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The status as JSON, up to [`STATUS_AGE_MAX`] old: made once for all who watch, however many.
+    pub(crate) async fn status_text(&self, rooms_max: usize) -> Bytes {
+        {
+            let mut board = self.board.lock();
+            if board.at.is_some_and(|at| at.elapsed() < STATUS_AGE_MAX) {
+                return board.text.clone();
+            }
+            if board.at.is_some() {
+                // Whoever else looks meanwhile has the old one.
+                board.at = Some(Instant::now());
+            }
+        }
+        let status = self.status(rooms_max).await;
+        let text =
+            serde_json::to_vec(&status).expect("a status has string keys and goes to memory");
+        let text = Bytes::from(text);
+        *self.board.lock() = Board {
+            at: Some(Instant::now()),
+            text: text.clone(),
+        };
+        text
     }
 
     /// What goes on, with the `rooms_max` rooms that have the most members.

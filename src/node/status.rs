@@ -22,6 +22,8 @@ pub struct NodeStatus {
     pub connections: usize,
     /// Different users among them, not counting anonymous ones.
     pub users: usize,
+    /// Upgraded connections since the start.
+    pub opened: u64,
     /// Connections accepted since the start, plain HTTP among them.
     pub accepted: u64,
     /// Connections turned away because the node was full.
@@ -46,6 +48,8 @@ pub struct NodeStatus {
     pub closed: BTreeMap<&'static str, u64>,
     /// Rooms now.
     pub num_rooms: usize,
+    /// Members of all rooms together.
+    pub subscriptions: usize,
     /// Bytes of payload that all histories hold.
     pub history_bytes: usize,
     /// Bytes of encoded frames that all feeds hold.
@@ -102,12 +106,13 @@ pub(super) async fn collect<F: Fanout>(
         deliveries.discarded.value(),
     );
     let mut pending = deliveries.in_transit.value();
-    let mut feed_bytes = 0;
+    let (mut feed_bytes, mut subscriptions) = (0, 0);
     let mut summaries = Vec::with_capacity(rooms.len());
     for room in rooms {
         let status = room.engine().status().await;
         pending += status.pending;
         feed_bytes += status.feed_bytes;
+        subscriptions += status.clients;
         summaries.push(RoomSummary {
             name: room.name().clone(),
             clients: status.clients,
@@ -126,6 +131,7 @@ pub(super) async fn collect<F: Fanout>(
         uptime_seconds: node.started.elapsed().as_secs(),
         connections,
         users,
+        opened: counters.opened.value(),
         accepted: counters.accepted.value(),
         turned_away: counters.turned_away.value(),
         accept_errors: counters.accept_errors.value(),
@@ -147,6 +153,7 @@ pub(super) async fn collect<F: Fanout>(
             .map(|(reason, count)| (reason.label(), count))
             .collect(),
         num_rooms: rooms.len(),
+        subscriptions,
         history_bytes: node.history_budget.used_bytes(),
         feed_bytes,
         rooms: summaries,

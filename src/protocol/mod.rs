@@ -4,4 +4,5 @@
 pub mod api;
 pub mod centrifugo;
 pub mod plain;
+pub mod sse;
 pub mod token;

@@ -20,7 +20,7 @@ pub fn put_publication(out: &mut impl BufMut, publication: &Publication) {
     }
 }
 
-fn unquoted(json: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn unquoted(json: &[u8]) -> Cow<'_, [u8]> {
     match serde_json::from_slice::<Cow<'_, str>>(json) {
         Ok(text) => Cow::Owned(text.into_owned().into_bytes()),
         // Not a string; or one that no text can stand for, such as half a surrogate pair.

@@ -77,6 +77,7 @@ impl<F: Fanout> Acceptor<F> {
         let connection = Connection {
             peer,
             permit: Arc::new(permit),
+            handover: Arc::default(),
         };
         let timeouts = &self.node.config().timeouts;
         let limits = connection::HttpLimits {

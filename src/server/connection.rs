@@ -1,6 +1,13 @@
 //! One accepted connection, for as long as it speaks HTTP.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -41,10 +48,14 @@ pub(super) async fn serve<F: Fanout>(
     draining: CancellationToken,
 ) {
     let peer = connection.peer;
-    let service = service_fn(move |request| {
+    let handover = connection.handover.clone();
+    let service = {
         let (http, connection) = (http.clone(), connection.clone());
-        async move { Ok::<_, Infallible>(http.answer(&connection, request).await) }
-    });
+        service_fn(move |request| {
+            let (http, connection) = (http.clone(), connection.clone());
+            async move { Ok::<_, Infallible>(http.answer(&connection, request).await) }
+        })
+    };
     let mut builder = http1::Builder::new();
     builder
         // Without it, hyper's timeouts are silently off.
@@ -53,19 +64,33 @@ pub(super) async fn serve<F: Fanout>(
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes);
     let stream = HttpStream::new(stream, limits.write_timeout);
-    let serving = builder
+    let mut serving = builder
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    tokio::pin!(serving);
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
-        () = draining.cancelled() => {
+    let mut cancelled = pin!(draining.cancelled());
+    let mut is_draining = false;
+    let served = poll_fn(|cx| {
+        let mut serving = Pin::new(&mut serving);
+        if !is_draining && cancelled.as_mut().poll(cx).is_ready() {
+            is_draining = true;
             serving.as_mut().graceful_shutdown();
-            serving.await
         }
-    };
-    if let Err(error) = served {
-        debug!(%peer, %error, "connection ended");
+        match serving.poll(cx) {
+            Poll::Ready(served) => Poll::Ready(Some(served)),
+            // Asked for by the request that was just looked at, in this task: nobody has to be woken.
+            Poll::Pending if handover.is_due() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    match served {
+        Some(Ok(())) => {}
+        Some(Err(error)) => debug!(%peer, %error, "connection ended"),
+        None => {
+            if let Some(parts) = serving.into_parts() {
+                http.take_over(connection, parts.io.into_inner(), parts.read_buf);
+            }
+        }
     }
 }
 

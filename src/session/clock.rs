@@ -23,8 +23,34 @@ pub(super) enum Due {
     Nothing,
     /// A ping.
     Ping,
+    /// What the way in does once an interval.
+    Tick,
     /// The end.
     Close(Close),
+}
+
+/// What a way in wants of its clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rhythm {
+    /// Whether the peer has to say who it is within the login deadline.
+    pub(super) has_login: bool,
+    /// Whether the peer answers pings. One that can't is only written to, so that the network tells
+    /// if nobody is there.
+    pub(super) has_pongs: bool,
+    /// Between pings, where that is less than the configured interval.
+    pub(super) ping_max: Duration,
+    /// Between ticks, for ways in that have them. The first comes at once.
+    pub(super) tick: Option<Duration>,
+}
+
+impl Rhythm {
+    /// Pings and pongs, and nothing else.
+    pub(super) const PINGS: Self = Self {
+        has_login: false,
+        has_pongs: true,
+        ping_max: Duration::MAX,
+        tick: None,
+    };
 }
 
 /// A session's timer.
@@ -32,29 +58,36 @@ pub(super) enum Due {
 pub(super) struct Clock {
     timer: Pin<Box<Sleep>>,
     ping_interval: Duration,
-    pong_timeout: Duration,
+    /// None for a peer that does not answer.
+    pong_timeout: Option<Duration>,
+    tick_interval: Duration,
     write_timeout: Duration,
     login_deadline: Option<Instant>,
     next_ping: Instant,
+    next_tick: Option<Instant>,
     pong_deadline: Option<Instant>,
     blocked_since: Option<Instant>,
 }
 
 impl Clock {
-    /// A clock that began now, with a login deadline for ways in that have one.
-    pub(super) fn new(timeouts: &Timeouts, has_login: bool) -> Self {
+    /// A clock that began now.
+    pub(super) fn new(timeouts: &Timeouts, rhythm: Rhythm) -> Self {
         let now = Instant::now();
+        let ping_interval = timeouts.ping.min(rhythm.ping_max);
         // The first ping at random, so that those who came together are not pinged together.
-        let first_ping = now + timeouts.ping.mul_f64(0.5 + 0.5 * fastrand::f64());
-        let login_deadline = has_login.then(|| now + timeouts.login);
-        let first = login_deadline.map_or(first_ping, |login| login.min(first_ping));
+        let first_ping = now + ping_interval.mul_f64(0.5 + 0.5 * fastrand::f64());
+        let login_deadline = rhythm.has_login.then(|| now + timeouts.login);
+        let next_tick = rhythm.tick.map(|_| now);
+        let first = earliest(first_ping, [login_deadline, next_tick]);
         Self {
             timer: Box::pin(sleep_until(first)),
-            ping_interval: timeouts.ping,
-            pong_timeout: timeouts.pong,
+            ping_interval,
+            pong_timeout: rhythm.has_pongs.then_some(timeouts.pong),
+            tick_interval: rhythm.tick.unwrap_or_default(),
             write_timeout: timeouts.write,
             login_deadline,
             next_ping: first_ping,
+            next_tick,
             pong_deadline: None,
             blocked_since: None,
         }
@@ -81,9 +114,12 @@ impl Clock {
 
     /// The socket has taken something.
     pub(super) fn progressed(&mut self) {
-        if self.blocked_since.take().is_some() && self.pong_deadline.is_some() {
+        if self.blocked_since.take().is_some()
+            && self.pong_deadline.is_some()
+            && let Some(pong_timeout) = self.pong_timeout
+        {
             // The ping stood behind what was in the way, so its answer has had no time yet.
-            let deadline = Instant::now() + self.pong_timeout;
+            let deadline = Instant::now() + pong_timeout;
             self.pong_deadline = Some(deadline);
             self.ring_by(deadline);
         }
@@ -125,17 +161,29 @@ impl Clock {
             // Who has not said hello yet is not asked for anything else.
             is_ping_due = self.login_deadline.is_none();
         }
-        if is_ping_due {
-            self.pong_deadline.get_or_insert(now + self.pong_timeout);
+        if is_ping_due && let Some(pong_timeout) = self.pong_timeout {
+            self.pong_deadline.get_or_insert(now + pong_timeout);
+        }
+        // Behind a ping that is due too, it comes with the next look, which is then at once.
+        let is_tick_due = !is_ping_due && has_passed(self.next_tick);
+        if is_tick_due {
+            self.next_tick = Some(now + self.tick_interval);
         }
         let pong_deadline = self.pong_deadline.filter(|_| may_answer);
-        let deadlines = [self.login_deadline, pong_deadline, write_deadline];
-        let next = deadlines
-            .into_iter()
-            .flatten()
-            .fold(self.next_ping, Instant::min);
-        self.timer.as_mut().reset(next);
-        if is_ping_due { Due::Ping } else { Due::Nothing }
+        let deadlines = [
+            self.login_deadline,
+            pong_deadline,
+            write_deadline,
+            self.next_tick,
+        ];
+        self.timer
+            .as_mut()
+            .reset(earliest(self.next_ping, deadlines));
+        match (is_ping_due, is_tick_due) {
+            (true, _) => Due::Ping,
+            (false, true) => Due::Tick,
+            (false, false) => Due::Nothing,
+        }
     }
 
     fn ring_by(&mut self, deadline: Instant) {
@@ -143,6 +191,10 @@ impl Clock {
             self.timer.as_mut().reset(deadline);
         }
     }
+}
+
+fn earliest<const N: usize>(first: Instant, others: [Option<Instant>; N]) -> Instant {
+    others.into_iter().flatten().fold(first, Instant::min)
 }
 
 #[cfg(test)]
@@ -162,7 +214,7 @@ mod tests {
     async fn the_first_ping_comes_in_the_second_half_of_the_interval() {
         for _ in 0..50 {
             let start = Instant::now();
-            let mut clock = Clock::new(&timeouts(), false);
+            let mut clock = Clock::new(&timeouts(), Rhythm::PINGS);
             assert_eq!(ring(&mut clock).await, Due::Ping);
             let after = start.elapsed();
             assert!(
@@ -174,7 +226,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_ping_without_an_answer_ends_the_session() {
-        let mut clock = Clock::new(&timeouts(), false);
+        let mut clock = Clock::new(&timeouts(), Rhythm::PINGS);
         assert_eq!(ring(&mut clock).await, Due::Ping);
         let pinged = Instant::now();
         assert_eq!(
@@ -186,7 +238,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn anything_heard_is_an_answer() {
-        let mut clock = Clock::new(&timeouts(), false);
+        let mut clock = Clock::new(&timeouts(), Rhythm::PINGS);
         assert_eq!(ring(&mut clock).await, Due::Ping);
         clock.heard();
         assert_eq!(
@@ -201,7 +253,7 @@ mod tests {
     async fn a_ping_behind_a_blocked_socket_has_its_time_once_it_is_out() {
         let mut timeouts = timeouts();
         timeouts.write = Duration::from_secs(60);
-        let mut clock = Clock::new(&timeouts, false);
+        let mut clock = Clock::new(&timeouts, Rhythm::PINGS);
         assert_eq!(ring(&mut clock).await, Due::Ping);
         clock.blocked();
         tokio::time::advance(Duration::from_secs(10)).await;
@@ -218,7 +270,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_login_that_does_not_come_ends_the_session() {
         let start = Instant::now();
-        let mut clock = Clock::new(&timeouts(), true);
+        let mut clock = Clock::new(
+            &timeouts(),
+            Rhythm {
+                has_login: true,
+                ..Rhythm::PINGS
+            },
+        );
         let Due::Close(close) = ring(&mut clock).await else {
             panic!()
         };
@@ -228,7 +286,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_socket_that_takes_nothing_for_the_write_timeout_ends_the_session() {
-        let mut clock = Clock::new(&timeouts(), false);
+        let mut clock = Clock::new(&timeouts(), Rhythm::PINGS);
         clock.blocked();
         clock.progressed();
         clock.blocked();
@@ -243,5 +301,45 @@ mod tests {
             }
         }
         assert_eq!(start.elapsed().as_secs(), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_cannot_answer_is_pinged_and_never_missed() {
+        let rhythm = Rhythm {
+            has_pongs: false,
+            ping_max: Duration::from_secs(15),
+            ..Rhythm::PINGS
+        };
+        let mut clock = Clock::new(&timeouts(), rhythm);
+        assert_eq!(ring(&mut clock).await, Due::Ping);
+        for _ in 0..10 {
+            let start = Instant::now();
+            assert_eq!(ring(&mut clock).await, Due::Ping);
+            assert_eq!(start.elapsed().as_secs(), 15);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ticks_come_at_once_and_then_once_an_interval_beside_the_pings() {
+        let rhythm = Rhythm {
+            tick: Some(Duration::from_secs(1)),
+            ..Rhythm::PINGS
+        };
+        let start = Instant::now();
+        let mut clock = Clock::new(&timeouts(), rhythm);
+        let (mut ticks, mut pings) = (0, 0);
+        while start.elapsed() < Duration::from_secs(100) {
+            match ring(&mut clock).await {
+                Due::Tick => ticks += 1,
+                Due::Ping => {
+                    pings += 1;
+                    clock.heard();
+                }
+                Due::Nothing => {}
+                Due::Close(close) => panic!("{close}"),
+            }
+        }
+        assert!((99..=101).contains(&ticks), "{ticks}");
+        assert!((3..=8).contains(&pings), "{pings}");
     }
 }

@@ -1,5 +1,5 @@
-//! One upgraded socket, from the 101 to its close, in one task that does all of its reading and
-//! writing.
+//! One socket that was taken over from HTTP, to its close, in one task that does all of its reading
+//! and writing.
 //!
 //! `socket` is bytes, `dialect` is what the peer says and hears, `rooms` is where it is, and `clock` is
 //! when something has to happen by itself. This file is the loop between them.
@@ -32,7 +32,7 @@ mod rooms;
 mod socket;
 
 use clock::{Clock, Due};
-use dialect::{Centrifugo, Dialect, Plain};
+use dialect::{Centrifugo, Dialect, Plain, Sse, StatusStream};
 use rooms::Rooms;
 use socket::{Inbound, Socket, Turn};
 
@@ -43,7 +43,7 @@ const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// A read of this length or more is followed by a turn for others, in bytes.
 const LONG_READ_BYTES: usize = 4096;
 
-/// A socket that has just been upgraded.
+/// A socket that has just been taken over from HTTP.
 #[derive(Debug)]
 pub struct Upgraded {
     /// The stream.
@@ -73,6 +73,22 @@ pub enum WayIn {
         /// What it wants to have first.
         since: Since,
     },
+    /// Server-sent events. Nothing of the answer is written yet.
+    Sse {
+        /// Where.
+        room: RoomName,
+        /// What it wants to have first.
+        since: Since,
+        /// The head of the answer.
+        head: Bytes,
+        /// The answer instead, if the room can't be had.
+        refusal: Bytes,
+    },
+    /// The node's status, once a second.
+    Status {
+        /// How many rooms it shows.
+        rooms_max: usize,
+    },
 }
 
 /// Serves one upgraded socket to its end.
@@ -86,7 +102,11 @@ pub async fn serve<F: Fanout>(node: Arc<Node<F>>, upgraded: Upgraded) {
     } = upgraded;
     let client = Uuid::new_v4().to_string();
     debug!(client, %peer, ?user, way = way.label(), "session began");
-    let socket = Socket::new(stream, node.config().limits.message_bytes);
+    let message_bytes_max = node.config().limits.message_bytes;
+    let socket = match way {
+        WayIn::Sse { .. } => Socket::one_way(stream),
+        _ => Socket::new(stream, message_bytes_max),
+    };
     let end = match way {
         WayIn::Centrifugo { has_native_pings } => {
             let dialect = Centrifugo::new(has_native_pings);
@@ -96,6 +116,23 @@ pub async fn serve<F: Fanout>(node: Arc<Node<F>>, upgraded: Upgraded) {
         }
         WayIn::Plain { room, since } => {
             let dialect = Plain::new(room, since);
+            Session::new(node, socket, dialect, &client, user)
+                .run(&glued)
+                .await
+        }
+        WayIn::Sse {
+            room,
+            since,
+            head,
+            refusal,
+        } => {
+            let dialect = Sse::new(room, since, head, refusal);
+            Session::new(node, socket, dialect, &client, user)
+                .run(&glued)
+                .await
+        }
+        WayIn::Status { rooms_max } => {
+            let dialect = StatusStream::new(rooms_max);
             Session::new(node, socket, dialect, &client, user)
                 .run(&glued)
                 .await
@@ -122,6 +159,8 @@ impl WayIn {
         match self {
             Self::Centrifugo { .. } => "centrifugo",
             Self::Plain { .. } => "plain",
+            Self::Sse { .. } => "sse",
+            Self::Status { .. } => "status",
         }
     }
 }
@@ -150,7 +189,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     fn new(node: Arc<Node<F>>, socket: Socket, dialect: D, client: &str, user: UserId) -> Self {
         let notifier = Arc::new(Notifier::default());
         let rooms = Rooms::new(node.clone(), notifier.clone(), client, user);
-        let clock = Clock::new(&node.config().timeouts, D::HAS_LOGIN);
+        let clock = Clock::new(&node.config().timeouts, D::RHYTHM);
         Self {
             node,
             notifier,
@@ -163,6 +202,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     }
 
     async fn run(mut self, glued: &[u8]) -> Close {
+        self.node.counters().opened.add(1);
         let end = match self.serve(glued).await {
             Ok(never) => match never {},
             Err(close) => close,
@@ -208,6 +248,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             match self.clock.due() {
                 Due::Nothing => {}
                 Due::Ping => self.dialect.ping(&mut self.rooms),
+                Due::Tick => self.dialect.tick(&mut self.rooms).await,
                 Due::Close(close) => return Err(close),
             }
         }
@@ -390,9 +431,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             }
             self.rooms.leave_all();
             if end.reason != CloseReason::PeerClosed {
-                let code = end.code.unwrap_or_else(|| D::close_code(end.reason));
-                self.socket
-                    .put_close(code, end.frame_text(), self.rooms.outbox.replies());
+                self.dialect
+                    .put_end(end, &mut self.socket, self.rooms.outbox.replies());
             }
             if is_lost {
                 // One try, without waiting: the socket takes nothing, or nobody is there.

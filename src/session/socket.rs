@@ -1,4 +1,4 @@
-//! One upgraded socket: bytes to messages by tungstenite, and the only writer to the stream.
+//! One socket of a session: bytes to messages by tungstenite, and the only writer to the stream.
 //!
 //! tungstenite sees no socket. It reads from what one read of ours brought and writes its control
 //! frames into a buffer of ours, through an adapter in memory; so nothing is read on a wake-up that
@@ -56,11 +56,13 @@ pub(super) struct Turn {
     pub(super) end: Option<Close>,
 }
 
-/// One upgraded socket.
+/// One socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
-    protocol: WebSocketContext,
+    /// None where the peer has nothing to say: what it sends anyway is read, so that its end is
+    /// noticed, and ignored.
+    protocol: Option<WebSocketContext>,
     /// Nothing more can be understood: after an error, a context must not be asked to read on.
     is_deaf: bool,
 }
@@ -76,8 +78,17 @@ impl Socket {
             .max_frame_size(Some(message_bytes_max));
         Self {
             stream,
-            protocol: WebSocketContext::new(Role::Server, Some(config)),
+            protocol: Some(WebSocketContext::new(Role::Server, Some(config))),
             is_deaf: false,
+        }
+    }
+
+    /// Takes over `stream` for a peer that is only written to.
+    pub(super) fn one_way(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            protocol: None,
+            is_deaf: true,
         }
     }
 
@@ -95,13 +106,20 @@ impl Socket {
     /// Reads once, and returns what that completed and how many bytes it was.
     pub(super) fn read(&mut self) -> (Turn, usize) {
         READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
-            Ok(0) => (
-                Turn {
-                    end: Some(CloseReason::PeerGone.into()),
-                    ..Turn::default()
-                },
-                0,
-            ),
+            Ok(0) => {
+                // Where there is no close frame, a peer closes by ending its stream.
+                let reason = match self.protocol {
+                    Some(_) => CloseReason::PeerGone,
+                    None => CloseReason::PeerClosed,
+                };
+                (
+                    Turn {
+                        end: Some(reason.into()),
+                        ..Turn::default()
+                    },
+                    0,
+                )
+            }
             Ok(bytes) => (self.receive(&buffer[..bytes]), bytes),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Turn::default(), 0),
             Err(error) => {
@@ -120,13 +138,16 @@ impl Socket {
     /// Takes `input` as if it had just been read.
     pub(super) fn receive(&mut self, input: &[u8]) -> Turn {
         let mut turn = Turn::default();
+        let Some(protocol) = &mut self.protocol else {
+            return turn;
+        };
         let mut peer_close = None;
         let mut pipe = Pipe {
             input,
             output: &mut turn.control,
         };
         turn.end = loop {
-            match self.protocol.read(&mut pipe) {
+            match protocol.read(&mut pipe) {
                 Ok(Message::Text(text)) => turn.messages.push(Inbound::Text(text)),
                 Ok(Message::Binary(bytes)) => turn.messages.push(Inbound::Binary(bytes)),
                 Ok(Message::Close(frame)) => peer_close = frame,
@@ -160,14 +181,14 @@ impl Socket {
             code: CloseCode::from(code),
             reason: text.into(),
         };
-        // `out` takes everything, and a context that is closed already writes nothing.
-        let _ = self.protocol.close(
-            &mut Pipe {
-                input: &[],
-                output: out,
-            },
-            Some(frame),
-        );
+        let mut pipe = Pipe {
+            input: &[],
+            output: out,
+        };
+        if let Some(protocol) = &mut self.protocol {
+            // `out` takes everything, and a context that is closed already writes nothing.
+            let _ = protocol.close(&mut pipe, Some(frame));
+        }
     }
 
     /// Reads once behind our close frame and forgets it; tells whether the peer is done: it has
@@ -181,16 +202,16 @@ impl Socket {
     }
 
     fn has_answered_close(&mut self, input: &[u8]) -> bool {
-        if self.is_deaf {
+        let Some(protocol) = self.protocol.as_mut().filter(|_| !self.is_deaf) else {
             // Only the end of its stream can be waited for.
             return false;
-        }
+        };
         let mut pipe = Pipe {
             input,
             output: &mut Vec::new(),
         };
         loop {
-            match self.protocol.read(&mut pipe) {
+            match protocol.read(&mut pipe) {
                 Ok(_) => {}
                 Err(Error::ConnectionClosed) => return true,
                 // It has not come yet; or this peer doesn't keep to the protocol, and only the end

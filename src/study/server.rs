@@ -7,14 +7,14 @@ use std::{
     io::{self, BufRead as _, BufReader},
     process::{Child, ChildStdout, Command, Stdio},
     sync::{
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
         mpsc,
     },
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::engine::Engine;
@@ -41,6 +41,9 @@ const GREETING: &str = "slabcast listens on http://";
 /// The server that runs now, for whoever has to end the whole study; 0 while there is none.
 static RUNNING: AtomicI32 = AtomicI32::new(0);
 
+/// One is being started, whose number is not known yet.
+static STARTING: AtomicBool = AtomicBool::new(false);
+
 /// A server that runs.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -53,10 +56,13 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one; what it logs goes to `log`.
     pub(crate) fn start(engine: Engine, log: &File) -> Result<Self, ServerError> {
-        let mut child = command(engine, log)
-            .and_then(|mut command| command.spawn())
-            .map_err(|source| ServerError::Start { engine, source })?;
-        RUNNING.store(child.id().cast_signed(), Ordering::Relaxed);
+        STARTING.store(true, Ordering::SeqCst);
+        let started = command(engine, log).and_then(|mut command| command.spawn());
+        if let Ok(child) = &started {
+            RUNNING.store(child.id().cast_signed(), Ordering::SeqCst);
+        }
+        STARTING.store(false, Ordering::SeqCst);
+        let mut child = started.map_err(|source| ServerError::Start { engine, source })?;
         let stdout = child.stdout.take().map(BufReader::new);
         let stdout = stdout.expect("standard output is piped");
         match first_line(stdout) {
@@ -143,6 +149,31 @@ fn ask_to_end(pid: i32) {
     }
 }
 
+/// Ends the server that runs, and sees that it is gone.
+async fn end_running() {
+    let deadline = Instant::now() + END_DEADLINE;
+    while Instant::now() < deadline {
+        let pid = Pid::from_raw(RUNNING.load(Ordering::SeqCst));
+        match pid {
+            None if !STARTING.load(Ordering::SeqCst) => return,
+            None => {}
+            Some(pid) => {
+                // Again and again: a process that was only just forked may still have our own
+                // handler, and would not notice the first one.
+                let _ = kill_process(pid, Signal::TERM);
+                // Reaped here, or by whoever waits for it in the study itself.
+                if !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None)) {
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(END_POLL).await;
+    }
+    if let Some(pid) = Pid::from_raw(RUNNING.load(Ordering::SeqCst)) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
 /// From now on SIGINT and SIGTERM end the server first, and then this process.
 ///
 /// # Errors
@@ -164,7 +195,7 @@ pub(crate) fn end_with_us() -> io::Result<()> {
                     _ = interrupted.recv() => Signal::INT,
                     _ = terminated.recv() => Signal::TERM,
                 };
-                ask_to_end(RUNNING.load(Ordering::Relaxed));
+                end_running().await;
                 // As a shell reports a process that the signal ended.
                 std::process::exit(128 + number.as_raw());
             });

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs one of the client suites against $SLABCAST_BIN: run.sh node | python | browser
+# Runs one of the client suites against $SLABCAST_BIN: run.sh node | python | browser | metrics
 #
 # Installs what it needs into this folder, and with apt-get what belongs to the system. What is
 # missing all the same is a failure where CI is set; elsewhere it is said, and noted in the file
@@ -26,17 +26,24 @@ has() {
   command -v "$1" >/dev/null 2>&1
 }
 
-# Says on stderr what went wrong; whether that is bad, the caller knows.
-apt_install() {
+apt_as_root() {
   local -a root=()
   if [[ $(id -u) -ne 0 ]]; then
     { has sudo && sudo -n true 2>/dev/null; } || return 1
     root=(sudo -n)
   fi
   has apt-get || return 1
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@"
+}
+
+apt_update() {
+  apt_as_root update
+}
+
+# Says on stderr what went wrong; whether that is bad, the caller knows.
+apt_install() {
   echo "Installing $* with apt-get"
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq update &&
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes "$@" >/dev/null
+  apt_update && apt_as_root install --yes "$@" >/dev/null
 }
 
 need_binary() {
@@ -92,6 +99,26 @@ need_chromium() {
   find_chromium || omit "Chromium is not on the PATH after its installation"
 }
 
+need_curl() {
+  has curl || apt_install curl || omit "curl is missing and can't be installed: apt-get install curl"
+}
+
+# Debian has it in the package of the server, whose installation would start one: so the package is
+# unpacked here, and not installed.
+need_promtool() {
+  PROMTOOL=$(command -v "${PROMTOOL:-promtool}" || echo "$PWD/.promtool/usr/bin/promtool")
+  export PROMTOOL
+  [[ -x $PROMTOOL ]] || fetch_promtool || omit "promtool is missing and can't be fetched: apt-get install prometheus, or set PROMTOOL"
+}
+
+fetch_promtool() {
+  { has apt-get && has dpkg-deb; } || return 1
+  mkdir -p .promtool
+  echo "Fetching promtool with apt-get"
+  (cd .promtool && { apt-get -qq download prometheus || { apt_update && apt-get -qq download prometheus; }; }) || return 1
+  dpkg-deb -x .promtool/prometheus_*.deb .promtool && [[ -x $PROMTOOL ]]
+}
+
 # Every test has a limit of its own; this one is for a runner that hangs.
 limited() {
   if has timeout; then exec timeout --foreground --kill-after=10 900 "$@"; fi
@@ -102,6 +129,7 @@ case $suite in
   node)
     need_binary
     need_node_modules
+    need_curl
     limited node --test --test-reporter=spec "$@" node/*.test.mjs
     ;;
   python)
@@ -115,8 +143,14 @@ case $suite in
     need_chromium
     limited node --test --test-reporter=spec "$@" browser/*.test.mjs
     ;;
+  metrics)
+    need_binary
+    need_node_modules
+    need_promtool
+    limited node --test --test-reporter=spec "$@" metrics/*.test.mjs
+    ;;
   *)
-    echo "usage: $0 node | python | browser" >&2
+    echo "usage: $0 node | python | browser | metrics" >&2
     exit 2
     ;;
 esac

@@ -44,8 +44,9 @@ impl Encode for Lines {
 
     fn encode(&self, dialect: Dialect, event: Event<'_>, out: &mut BytesMut) {
         match event {
-            Event::Publication(publication, offset) => {
-                out.put_slice(offset.unwrap_or(0).to_string().as_bytes());
+            Event::Publication(publication, position) => {
+                let offset = position.map_or(0, |position| position.offset);
+                out.put_slice(offset.to_string().as_bytes());
                 out.put_u8(b':');
                 out.put_slice(&publication.payload);
             }

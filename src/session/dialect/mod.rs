@@ -1,6 +1,10 @@
 //! What a peer says and hears on each way in.
 
-use super::{rooms::Rooms, socket::Inbound};
+use super::{
+    clock::Rhythm,
+    rooms::Rooms,
+    socket::{Inbound, Socket},
+};
 use crate::{
     close::{Close, CloseReason},
     fanout::Fanout,
@@ -10,17 +14,29 @@ use crate::{
 
 mod centrifugo;
 mod plain;
+mod sse;
+mod status;
 
 pub(super) use centrifugo::Centrifugo;
 pub(super) use plain::Plain;
+pub(super) use sse::Sse;
+pub(super) use status::StatusStream;
 
 /// One way in. What it returns as an error ends the session.
 pub(super) trait Dialect<F: Fanout>: Send {
-    /// Whether the peer has to say who it is before anything else.
-    const HAS_LOGIN: bool;
+    /// What happens by itself here.
+    const RHYTHM: Rhythm = Rhythm::PINGS;
 
-    /// What this way in says for `reason`.
-    fn close_code(reason: CloseReason) -> u16;
+    /// What this way in says for `reason`, where it is WebSocket.
+    fn close_code(reason: CloseReason) -> u16 {
+        reason.plain_code()
+    }
+
+    /// The last word, for `end`: a close frame, where there are such things.
+    fn put_end(&self, end: &Close, socket: &mut Socket, out: &mut Vec<u8>) {
+        let code = end.code.unwrap_or_else(|| Self::close_code(end.reason));
+        socket.put_close(code, end.frame_text(), out);
+    }
 
     /// The session begins.
     fn begin(&mut self, rooms: &mut Rooms<F>) -> impl Future<Output = Result<(), Close>> + Send;
@@ -53,6 +69,11 @@ pub(super) trait Dialect<F: Fanout>: Send {
 
     /// The peer is to be asked whether it is there.
     fn ping(&mut self, rooms: &mut Rooms<F>);
+
+    /// An interval of the rhythm's has passed.
+    fn tick(&mut self, _rooms: &mut Rooms<F>) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// The session is too far behind in one of its rooms.
     fn lagged(&mut self, rooms: &mut Rooms<F>, lag: Lag) -> Result<(), Close>;

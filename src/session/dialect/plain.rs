@@ -35,36 +35,32 @@ impl Plain {
             batch: Vec::new(),
         }
     }
+}
 
-    fn catch_up(&self) -> CatchUp {
-        match &self.since {
-            Since::Now => CatchUp::Nothing,
-            Since::Start => CatchUp::Available {
-                epoch: None,
-                offset: 0,
-            },
-            Since::Offset(offset) => CatchUp::Available {
-                epoch: None,
-                offset: *offset,
-            },
-            Since::Position { epoch, offset } => CatchUp::Available {
-                epoch: Some(epoch.clone()),
-                offset: *offset,
-            },
-        }
+/// What `since` asks for.
+pub(super) fn catch_up(since: &Since) -> CatchUp {
+    match since {
+        Since::Now => CatchUp::Nothing,
+        Since::Start => CatchUp::Available {
+            epoch: None,
+            offset: 0,
+        },
+        Since::Offset(offset) => CatchUp::Available {
+            epoch: None,
+            offset: *offset,
+        },
+        Since::Position { epoch, offset } => CatchUp::Available {
+            epoch: Some(epoch.clone()),
+            offset: *offset,
+        },
     }
 }
 
 impl<F: Fanout> Dialect<F> for Plain {
-    const HAS_LOGIN: bool = false;
-
-    fn close_code(reason: CloseReason) -> u16 {
-        reason.plain_code()
-    }
-
     async fn begin(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
         rooms.log_in();
-        let joined = rooms.join(&self.room, Tongue::Plain, self.catch_up()).await;
+        let missed = catch_up(&self.since);
+        let joined = rooms.join(&self.room, Tongue::Plain, missed).await;
         let (key, welcome) = joined.map_err(refused)?;
         self.key = key;
         if let Some(room) = rooms.info().user.personal_room() {

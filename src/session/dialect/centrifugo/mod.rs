@@ -15,7 +15,7 @@ use crate::{
         Command, CommandError, ErrorCode, Request, command::commands, push, reply::Replies,
     },
     publication::Publication,
-    session::{REPLY_BYTES_MAX, rooms::Rooms, socket::Inbound},
+    session::{REPLY_BYTES_MAX, clock::Rhythm, rooms::Rooms, socket::Inbound},
 };
 
 mod commands;
@@ -116,7 +116,10 @@ impl Centrifugo {
 }
 
 impl<F: Fanout> Dialect<F> for Centrifugo {
-    const HAS_LOGIN: bool = true;
+    const RHYTHM: Rhythm = Rhythm {
+        has_login: true,
+        ..Rhythm::PINGS
+    };
 
     fn close_code(reason: CloseReason) -> u16 {
         reason.centrifugo_code()

@@ -1,0 +1,113 @@
+//! Taking a connection over without an upgrade, for answers that don't end and that a session writes.
+//!
+//! hyper could write such an answer from a body of ours. Then there would be two ways to write: it
+//! takes what it is given into a buffer of its own, where nobody can tell what the kernel has had or
+//! that a reader stalls, and it frames for each client what was encoded once for all. So as far as
+//! hyper knows the request is never answered. Its socket is taken from it, and the head of the answer
+//! is the first thing that the session writes.
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::{
+    StatusCode,
+    header::{self, HeaderMap},
+};
+
+use super::{Answer, Connection, Http, HttpStream, harden};
+use crate::{
+    fanout::Fanout,
+    id::UserId,
+    session::{self, Upgraded, WayIn},
+    sync::Mutex,
+};
+
+/// What is to follow the head of an answer: carried by it as an extension.
+#[derive(Debug, Clone)]
+pub(super) struct Takeover {
+    pub(super) user: UserId,
+    pub(super) way: WayIn,
+}
+
+/// Where a request leaves word that its connection is to be taken over.
+#[derive(Debug, Default)]
+pub(crate) struct Handover {
+    /// Taken alone and for a moment, by the connection's own task only.
+    takeover: Mutex<Option<Takeover>>,
+}
+
+impl Handover {
+    /// Whether a request has asked for it. What hyper had to write before is written by then: it looks
+    /// at no request before the answers to those before it are flushed.
+    pub(crate) fn is_due(&self) -> bool {
+        self.takeover.lock().is_some()
+    }
+
+    fn ask_for(&self, takeover: Takeover) {
+        *self.takeover.lock() = Some(takeover);
+    }
+}
+
+impl<F: Fanout> Http<F> {
+    /// Leaves word that `connection` is to be taken over behind the head of `answer`, and never
+    /// returns: whoever waits is dropped with hyper's part in it.
+    pub(super) async fn hand_over(
+        &self,
+        connection: &Connection,
+        answer: &Answer,
+        mut takeover: Takeover,
+    ) -> Answer {
+        if let WayIn::Sse { head, .. } = &mut takeover.way {
+            *head = encode_head(answer.status(), answer.headers()).into();
+        }
+        connection.handover.ask_for(takeover);
+        std::future::pending().await
+    }
+
+    /// Begins the session that was asked for on `connection`, whose stream is given up by hyper.
+    /// `glued` was read from it behind the request.
+    pub(crate) fn take_over(&self, connection: Connection, stream: HttpStream, glued: Bytes) {
+        let Some(Takeover { user, way }) = connection.handover.takeover.lock().take() else {
+            return;
+        };
+        let Connection { peer, permit, .. } = connection;
+        let node = self.node.clone();
+        let upgraded = Upgraded {
+            stream: stream.into_inner(),
+            glued,
+            peer,
+            user,
+            way,
+        };
+        self.sessions.spawn(async move {
+            session::serve(node, upgraded).await;
+            drop(permit);
+        });
+    }
+}
+
+/// The bytes of an answer that hyper does not write.
+pub(super) async fn encode(mut answer: Answer) -> Bytes {
+    harden(answer.headers_mut());
+    let (parts, body) = answer.into_parts();
+    let Ok(body) = body.collect().await;
+    let body = body.to_bytes();
+    let mut headers = parts.headers;
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    let mut out = encode_head(parts.status, &headers);
+    out.extend_from_slice(&body);
+    out.into()
+}
+
+/// The head of an answer that its connection ends with.
+pub(super) fn encode_head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut out = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
+    for (name, value) in headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            out.extend_from_slice(part);
+        }
+    }
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    out.extend_from_slice(format!("date: {date}\r\nconnection: close\r\n\r\n").as_bytes());
+    out
+}
