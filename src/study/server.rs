@@ -182,15 +182,18 @@ pub(crate) fn end_with_us() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    // Before any server is started: until then a signal would end this process alone.
+    let (mut interrupted, mut terminated) = {
+        let _context = runtime.enter();
+        (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        )
+    };
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             runtime.block_on(async {
-                let interrupted = signal(SignalKind::interrupt());
-                let terminated = signal(SignalKind::terminate());
-                let (Ok(mut interrupted), Ok(mut terminated)) = (interrupted, terminated) else {
-                    return;
-                };
                 let number = tokio::select! {
                     _ = interrupted.recv() => Signal::INT,
                     _ = terminated.recv() => Signal::TERM,
