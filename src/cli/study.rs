@@ -63,6 +63,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Some(file) => redraw(file, &arguments.out),
         None => arguments.study(),
     };
+    study::stand_aside();
     match done {
         Ok(results) => finish(&results, &arguments.out),
         Err(failure) => fail(failure.text, failure.code),

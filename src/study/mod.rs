@@ -25,5 +25,5 @@ pub(crate) use self::{
     report::render,
     results::Results,
     run::{Progress, Study, run},
-    server::end_with_us,
+    server::{end_with_us, stand_aside},
 };

@@ -149,6 +149,17 @@ fn ask_to_end(pid: i32) {
     }
 }
 
+/// A signal has come: the process is about to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Does not return once a signal has come. A study whose server was taken away by it has nothing to
+/// report.
+pub(crate) fn stand_aside() {
+    while ENDING.load(Ordering::SeqCst) {
+        thread::park();
+    }
+}
+
 /// Ends the server that runs, and sees that it is gone.
 async fn end_running() {
     let deadline = Instant::now() + END_DEADLINE;
@@ -198,6 +209,7 @@ pub(crate) fn end_with_us() -> io::Result<()> {
                     _ = interrupted.recv() => Signal::INT,
                     _ = terminated.recv() => Signal::TERM,
                 };
+                ENDING.store(true, Ordering::SeqCst);
                 end_running().await;
                 // As a shell reports a process that the signal ended.
                 std::process::exit(128 + number.as_raw());
