@@ -8,4 +8,7 @@
     reason = "each bench, and the suite, uses a part of it"
 )]
 
+pub mod cell;
 pub mod coordination;
+pub mod delivery;
+pub mod sink;

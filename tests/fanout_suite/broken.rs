@@ -24,7 +24,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     promises,
-    variants::coordination::{Members, Mutexed, Ordered},
+    support::coordination::{Members, Mutexed, Ordered},
 };
 
 /// What befalls the publications of every second member.

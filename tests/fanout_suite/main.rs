@@ -8,14 +8,15 @@
 )]
 
 mod broken;
+mod cells;
 mod differences;
 mod members;
 mod promises;
 #[path = "../../benches/support/mod.rs"]
-mod variants;
+mod support;
 
 use slabcast::fanout::{Hub, Registry, engine::Client};
-use variants::coordination::{
+use support::coordination::{
     Mutexed, OneMutex, Ordered, RwLocked, Sharded, SingleHub, Snapshot, StdRwLocked,
 };
 
