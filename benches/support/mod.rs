@@ -9,6 +9,10 @@
 )]
 
 pub mod cell;
+pub mod clock;
 pub mod coordination;
+pub mod criterion;
 pub mod delivery;
+pub mod load;
+pub mod senders;
 pub mod sink;
