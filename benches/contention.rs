@@ -51,13 +51,7 @@ fn cell<C: Cell>(criterion: &mut Criterion, name: &str, senders: usize, rooms: R
     };
     let runtime = load::runtime();
     let arena = runtime.block_on(Arena::<C>::open(shape));
-    let cells: Vec<_> = arena
-        .cells()
-        .iter()
-        .cycle()
-        .take(senders)
-        .cloned()
-        .collect();
+    let cells: Vec<_> = arena.cells().into_iter().cycle().take(senders).collect();
     let threads = Senders::start(runtime.handle(), &cells, shape.payload_bytes);
     let per_room = (senders / rooms) as u64;
     let mut group = criterion.benchmark_group("contention");
@@ -73,7 +67,7 @@ fn cell<C: Cell>(criterion: &mut Criterion, name: &str, senders: usize, rooms: R
                 while left > 0 {
                     let burst = left.min(most);
                     left -= burst;
-                    let lap = arena.measure(burst * per_room, async { threads.burst(burst) });
+                    let lap = arena.burst(burst * per_room, || threads.burst(burst));
                     wall += runtime.block_on(lap).wall;
                 }
                 wall

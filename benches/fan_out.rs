@@ -1,7 +1,7 @@
 //! What a delivery costs with nobody in the way: one publisher, 1 to 10,000 members, three sizes.
 //!
-//! An element is a delivery. The clock stops when every member has written everything. The window is
-//! sixteen messages, so members take several at once, as they do under load.
+//! An element is a delivery. The clock stops when every member has written everything. Sixteen
+//! messages are in flight, so members can take several at once, as they do under load.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,10 +30,10 @@ fn engine<F: Fanout>(criterion: &mut Criterion, members: usize, payload_bytes: u
     let runtime = load::runtime();
     let arena = runtime.block_on(Arena::<FeedCell<F>>::open(shape));
     let mut group = criterion.benchmark_group("fan_out");
-    group.throughput(Throughput::Elements(shape.deliveries_per_message()));
+    group.throughput(Throughput::Elements(shape.deliveries_per_round()));
     let size = format!("{members}x{payload_bytes}B");
     group.bench_function(BenchmarkId::new(F::NAME, size), |bencher| {
-        bencher.iter_custom(|messages| runtime.block_on(arena.lap(messages)).wall);
+        bencher.iter_custom(|rounds| runtime.block_on(arena.lap(rounds)).wall);
     });
 }
 

@@ -32,7 +32,7 @@ const SHAPES: [(&str, Shape); 5] = [
     ("1,000 rooms of 2", shape(1_000, 2, 2)),
 ];
 
-/// Every publisher has one message on its way, so as many are in flight as there are publishers.
+/// A window of one message, so as many are in flight as there are publishers.
 const fn shape(rooms: usize, members: usize, publishers: usize) -> Shape {
     Shape {
         rooms,
@@ -43,8 +43,8 @@ const fn shape(rooms: usize, members: usize, publishers: usize) -> Shape {
     }
 }
 
-/// Messages that a publisher publishes at the least: with fewer, a lap is mostly beginning and end.
-const LAP_MIN: u64 = 8;
+/// Rounds of a lap at the least: with fewer, it is mostly beginning and end.
+const ROUNDS_MIN: u64 = 8;
 
 /// Coordination, delivery, and what measures a lap of the cell.
 struct Row {
@@ -61,12 +61,12 @@ fn row<C: Cell>(coordination: &'static str, delivery: &'static str) -> Row {
     }
 }
 
-fn measure<C: Cell>(runtime: &Runtime, shape: Shape, messages: u64) -> Outcome {
+fn measure<C: Cell>(runtime: &Runtime, shape: Shape, rounds: u64) -> Outcome {
     runtime.block_on(async {
         let arena = Arena::<C>::open(shape).await;
         // Every queue and every buffer has its size after this one.
         arena.lap(1).await;
-        let outcome = arena.lap(messages).await;
+        let outcome = arena.lap(rounds).await;
         arena.close().await;
         outcome
     })
@@ -170,12 +170,12 @@ fn main() {
     let mut table: Vec<Vec<Cells>> = Vec::new();
     for (name, shape) in SHAPES {
         eprintln!("{name} …");
-        let messages = (deliveries / shape.deliveries_per_message()).max(LAP_MIN);
+        let rounds = (deliveries / shape.deliveries_per_round()).max(ROUNDS_MIN);
         let mut cells: Vec<Cells> = rows.iter().map(|_| Cells::default()).collect();
         for _ in 0..turns {
             let mut first = None;
             for (row, cells) in rows.iter().zip(&mut cells) {
-                let outcome = (row.measure)(&runtime, shape, messages);
+                let outcome = (row.measure)(&runtime, shape, rounds);
                 let cpu_ns = cells.add(&outcome, first);
                 first.get_or_insert(cpu_ns);
             }

@@ -1,10 +1,13 @@
 //! A load that is the same for every cell: rooms of members that are tasks, of which some publish too,
 //! and laps that end when everybody has had everything.
 //!
-//! As in a server, one task is one member: it drains what waits for it and then publishes what that
-//! allows. Nobody waits by spinning, and no counter is shared while a lap runs.
+//! As in a server, one task is one member. A lap goes in rounds: each publisher of a room publishes its
+//! window, and the next round begins when every member has had all of it. So exactly so many messages
+//! are in flight as the shape says, no member can fall behind, and how many share a write is up to the
+//! cell. Nobody waits by spinning; a member counts by itself, and says once a round that it is through.
 
 use std::{
+    mem,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -13,7 +16,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use slabcast::publication::{PayloadKind, Publication};
+use slabcast::{
+    protocol::plain,
+    publication::{PayloadKind, Publication},
+};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::{Notify, watch},
@@ -37,15 +43,20 @@ pub struct Shape {
     pub members: usize,
     /// Of each room; they are members of it. None: others publish.
     pub publishers: usize,
-    /// Messages that a publisher has on their way at the most.
+    /// Messages that a publisher publishes in a round.
     pub window: usize,
     pub payload_bytes: usize,
 }
 
 impl Shape {
-    /// Members that get one message, all publishers publishing it once.
-    pub fn deliveries_per_message(&self) -> u64 {
-        (self.rooms * self.members * self.publishers) as u64
+    /// Messages that a round brings to each room.
+    pub fn messages_per_round(&self) -> u64 {
+        (self.publishers * self.window) as u64
+    }
+
+    /// Deliveries of a round in all rooms.
+    pub fn deliveries_per_round(&self) -> u64 {
+        self.messages_per_round() * (self.rooms * self.members) as u64
     }
 }
 
@@ -85,66 +96,71 @@ pub fn publication(bytes: usize) -> Publication {
 /// Rooms with their members in them, kept from lap to lap.
 pub struct Arena<C: Cell> {
     shape: Shape,
-    cells: Vec<Arc<C>>,
+    rooms: Vec<(Arc<C>, Arc<Round>)>,
     lap: Arc<Lap>,
-    go: watch::Sender<u64>,
     members: JoinSet<()>,
 }
 
 /// What the members of all rooms know of the lap.
 #[derive(Debug, Default)]
 struct Lap {
-    /// Messages that each member has had at its end, since the beginning.
-    target: AtomicU64,
+    /// Rooms that are not through yet.
     remaining: AtomicUsize,
     done: Notify,
     writes: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl Lap {
-    /// A member has had all of it.
-    fn finish(&self, sink: &mut NullSink) {
-        self.writes
-            .fetch_add(std::mem::take(&mut sink.writes), Ordering::Relaxed);
-        self.bytes
-            .fetch_add(std::mem::take(&mut sink.bytes), Ordering::Relaxed);
-        // Release and acquire, so that whoever reads the sums has all of them.
-        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.done.notify_one();
-        }
-    }
+/// What the members of one room know of the round. The last of them to have had all of it begins the
+/// next one, and until then is alone with this: `left` is what orders their looks at the others.
+#[derive(Debug)]
+struct Round {
+    /// Messages that each member has had at its end, since the beginning.
+    target: AtomicU64,
+    /// Members that have not.
+    left: AtomicUsize,
+    /// Rounds in the lap, with this one.
+    rounds: AtomicU64,
+    go: watch::Sender<()>,
 }
 
 impl<C: Cell> Arena<C> {
     /// Opens the rooms, and waits until all members have joined.
     pub async fn open(shape: Shape) -> Self {
-        let mut arena = Self {
-            shape,
-            cells: Vec::new(),
-            lap: Arc::default(),
-            go: watch::Sender::new(0),
-            members: JoinSet::new(),
-        };
+        let lap = Arc::new(Lap::default());
+        let mut rooms = Vec::new();
+        let mut members = JoinSet::new();
         for _ in 0..shape.rooms {
             let cell = C::open(WIDE);
+            let round = Arc::new(Round {
+                target: AtomicU64::new(0),
+                left: AtomicUsize::new(0),
+                rounds: AtomicU64::new(0),
+                go: watch::Sender::new(()),
+            });
             for index in 0..shape.members {
                 let member = Member {
                     receiver: cell.join().await,
                     sink: NullSink::default(),
-                    lap: arena.lap.clone(),
+                    shape,
+                    lap: lap.clone(),
+                    round: round.clone(),
                     had: 0,
                 };
                 if index < shape.publishers {
-                    let go = arena.go.subscribe();
-                    arena.members.spawn(member.publish(cell.clone(), shape, go));
+                    members.spawn(member.publish(cell.clone(), round.go.subscribe()));
                 } else {
-                    arena.members.spawn(member.listen());
+                    members.spawn(member.listen());
                 }
             }
-            arena.cells.push(cell);
+            rooms.push((cell, round));
         }
-        arena
+        Self {
+            shape,
+            rooms,
+            lap,
+            members,
+        }
     }
 
     /// Ends the members and waits for that, so that it falls into nobody else's measurement.
@@ -152,35 +168,44 @@ impl<C: Cell> Arena<C> {
         self.members.shutdown().await;
     }
 
-    pub fn cells(&self) -> &[Arc<C>] {
-        &self.cells
+    pub fn cells(&self) -> Vec<Arc<C>> {
+        self.rooms.iter().map(|(cell, _)| cell.clone()).collect()
     }
 
-    /// Has every publisher publish `messages`, and waits until every member has had all of them.
-    pub async fn lap(&self, messages: u64) -> Outcome {
-        let each = messages * self.shape.publishers as u64;
-        self.measure(each, async {
-            self.go.send_replace(messages);
-        })
-        .await
+    /// Has every publisher publish a window of messages `rounds` times, each time when every member of
+    /// its room has had what came before.
+    pub async fn lap(&self, rounds: u64) -> Outcome {
+        let publishers = || {
+            for (_, round) in &self.rooms {
+                round.go.send_replace(());
+            }
+        };
+        self.measure(rounds, self.shape.messages_per_round(), publishers)
+            .await
     }
 
-    /// Waits until every member has had the `each` messages that `publishing` brings to its room.
-    pub async fn measure(&self, each: u64, publishing: impl Future<Output = ()>) -> Outcome {
+    /// A single round, of `each` messages in each room, which `publish` brings.
+    pub async fn burst(&self, each: u64, publish: impl FnOnce()) -> Outcome {
+        self.measure(1, each, publish).await
+    }
+
+    async fn measure(&self, rounds: u64, each: u64, publish: impl FnOnce()) -> Outcome {
         let Self { shape, lap, .. } = self;
-        let members = shape.rooms * shape.members;
         lap.writes.store(0, Ordering::Relaxed);
         lap.bytes.store(0, Ordering::Relaxed);
-        lap.remaining.store(members, Ordering::Relaxed);
-        lap.target.fetch_add(each, Ordering::Release);
+        lap.remaining.store(shape.rooms, Ordering::Relaxed);
+        for (_, round) in &self.rooms {
+            round.rounds.store(rounds, Ordering::Relaxed);
+            round.begin(shape.members, each);
+        }
         let cpu = clock::process_cpu();
         let start = Instant::now();
-        publishing.await;
+        publish();
         lap.done.notified().await;
         Outcome {
             wall: start.elapsed(),
             cpu: clock::process_cpu() - cpu,
-            deliveries: each * members as u64,
+            deliveries: rounds * each * (shape.rooms * shape.members) as u64,
             writes: lap.writes.load(Ordering::Relaxed),
             bytes: lap.bytes.load(Ordering::Relaxed),
         }
@@ -192,61 +217,82 @@ impl Outcome {
     /// Nothing is lost and nothing comes twice, or a number says nothing.
     fn checked(self, payload_bytes: usize) -> Self {
         let mut frame = Vec::new();
-        slabcast::protocol::plain::put_publication(&mut frame, &publication(payload_bytes));
+        plain::put_publication(&mut frame, &publication(payload_bytes));
         assert_eq!(self.bytes, self.deliveries * frame.len() as u64, "{self:?}");
         self
+    }
+}
+
+impl Round {
+    fn begin(&self, members: usize, each: u64) {
+        self.left.store(members, Ordering::Relaxed);
+        // Whoever gets a message of this round finds its target: the message was published after it.
+        self.target.fetch_add(each, Ordering::Release);
     }
 }
 
 struct Member<R> {
     receiver: R,
     sink: NullSink,
+    shape: Shape,
     lap: Arc<Lap>,
+    round: Arc<Round>,
     had: u64,
 }
 
 impl<R: Receiver> Member<R> {
     async fn listen(mut self) {
         loop {
-            self.drain().await;
+            self.finish_round().await;
         }
     }
 
-    async fn drain(&mut self) {
-        let drained = self.receiver.drain(&mut self.sink).await;
-        let drained = drained.expect("nobody lags in here");
-        self.had += drained;
-        let target = self.lap.target.load(Ordering::Acquire);
-        assert!(self.had <= target, "a message came twice");
-        // Woken for what it had taken already, it has nothing to say a second time.
-        if self.had == target && drained > 0 {
-            self.lap.finish(&mut self.sink);
-        }
-    }
-
-    /// Publishes what `go` says, and no more than its window ahead of all publishers together: it has
-    /// had as many messages as each of them has published so far, on average.
-    async fn publish<C: Cell>(mut self, cell: Arc<C>, shape: Shape, mut go: watch::Receiver<u64>) {
-        let publication = publication(shape.payload_bytes);
-        let mut batch = Vec::with_capacity(shape.window);
+    /// Publishes its window, message by message, in every round.
+    async fn publish<C: Cell>(mut self, cell: Arc<C>, mut go: watch::Receiver<()>) {
+        let publication = publication(self.shape.payload_bytes);
+        let mut batch = Vec::with_capacity(1);
         while go.changed().await.is_ok() {
-            let messages = *go.borrow_and_update();
-            let all = messages * shape.publishers as u64;
-            let begin = self.had;
-            let mut published = 0;
-            loop {
-                let back = (self.had - begin) / shape.publishers as u64;
-                let allowed = messages.min(back + shape.window as u64);
-                if allowed > published {
-                    batch.extend((published..allowed).map(|_| publication.clone()));
-                    cell.publish(&mut batch).await;
-                    published = allowed;
-                }
-                if self.had - begin == all {
-                    break;
-                }
-                self.drain().await;
+            for _ in 0..self.shape.window {
+                batch.push(publication.clone());
+                cell.publish(&mut batch).await;
             }
+            self.finish_round().await;
+        }
+    }
+
+    /// Takes everything that this round brings.
+    async fn finish_round(&mut self) {
+        loop {
+            let drained = self.receiver.drain(&mut self.sink).await;
+            let drained = drained.expect("nobody lags in here");
+            self.had += drained;
+            let target = self.round.target.load(Ordering::Acquire);
+            assert!(self.had <= target, "a message came twice");
+            // Woken for what it had taken already, it has nothing to say a second time.
+            if self.had == target && drained > 0 {
+                return self.report();
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let Self { round, lap, .. } = self;
+        let rounds = round.rounds.load(Ordering::Relaxed);
+        if rounds == 1 {
+            let writes = mem::take(&mut self.sink.writes);
+            lap.writes.fetch_add(writes, Ordering::Relaxed);
+            let bytes = mem::take(&mut self.sink.bytes);
+            lap.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        if round.left.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        if rounds > 1 {
+            round.rounds.store(rounds - 1, Ordering::Relaxed);
+            round.begin(self.shape.members, self.shape.messages_per_round());
+            round.go.send_replace(());
+        } else if lap.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            lap.done.notify_one();
         }
     }
 }
