@@ -67,6 +67,8 @@ fn join_and_leave<F: Fanout>(runtime: &Runtime, cell: &Arc<FeedCell<F>>) {
 
 fn engine<F: Fanout>(criterion: &mut Criterion, members: usize, is_alone: bool) {
     let runtime = load::runtime();
+    // A hub is a task of this runtime.
+    let _inside = runtime.enter();
     let cell = FeedCell::<F>::open(LAG);
     let _members: Vec<_> = (0..members)
         .map(|_| runtime.block_on(cell.join()))

@@ -38,6 +38,8 @@ const BATCH: u64 = 16;
 
 fn cell<C: Cell>(criterion: &mut Criterion, name: &str, stalled: usize) {
     let runtime = load::runtime();
+    // A hub is a task of this runtime.
+    let _inside = runtime.enter();
     let cell = C::open(LAG);
     let join = || runtime.block_on(cell.join());
     let _stalled: Vec<_> = (0..stalled).map(|_| join()).collect();
