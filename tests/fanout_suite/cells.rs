@@ -131,6 +131,7 @@ async fn those_who_stay_lose_nothing_by_those_who_leave<C: Cell>() {
         drop(visits);
         assert_eq!(take(&mut stays, 1).await, [text]);
     }
+    assert_eq!(cell.members().await, 1, "who leaves is gone");
 }
 
 async fn who_falls_behind_is_told_and_the_others_lose_nothing<C: Cell>() {
@@ -242,6 +243,52 @@ impl<C: Cell, const LOSES: bool> Cell for Faulty<C, LOSES> {
         }
         self.cell.publish(batch).await;
     }
+
+    async fn members(&self) -> usize {
+        self.cell.members().await
+    }
+}
+
+/// Two cells of which every second member is in the other one, with no order across them.
+struct Torn<C> {
+    cells: [Arc<C>; 2],
+    joins: AtomicUsize,
+}
+
+impl<C: Cell> Cell for Torn<C> {
+    type Receiver = C::Receiver;
+
+    fn open(lag: LagLimit) -> Arc<Self> {
+        Arc::new(Self {
+            cells: [C::open(lag), C::open(lag)],
+            joins: AtomicUsize::new(0),
+        })
+    }
+
+    async fn join(self: &Arc<Self>) -> Self::Receiver {
+        let join = self.joins.fetch_add(1, Ordering::Relaxed);
+        self.cells[join % 2].join().await
+    }
+
+    async fn publish(&self, batch: &mut Vec<Publication>) {
+        self.cells[0].publish(&mut batch.clone()).await;
+        tokio::task::yield_now().await;
+        if batch[0].payload.len() > 3 {
+            // The later ones take longer, and are overtaken.
+            tokio::task::yield_now().await;
+        }
+        self.cells[1].publish(batch).await;
+    }
+
+    async fn members(&self) -> usize {
+        self.cells[0].members().await + self.cells[1].members().await
+    }
+}
+
+#[tokio::test]
+#[should_panic(expected = "one order for everybody")]
+async fn a_cell_of_two_orders_is_found_out() {
+    all_members_get_the_same_order::<Torn<Locked<Copied>>>().await;
 }
 
 #[tokio::test(start_paused = true)]

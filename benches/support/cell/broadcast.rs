@@ -52,6 +52,10 @@ impl<const AT_ONCE: usize> Cell for TokioBroadcast<AT_ONCE> {
             let _ = self.0.send(frame);
         }
     }
+
+    async fn members(&self) -> usize {
+        self.0.receiver_count()
+    }
 }
 
 impl<const AT_ONCE: usize> Receiver for RingReceiver<AT_ONCE> {

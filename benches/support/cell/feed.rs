@@ -92,6 +92,10 @@ impl<F: Fanout> Cell for FeedCell<F> {
         let published = self.engine.publish(batch, Pace::Now).await;
         published.expect("nobody retires it");
     }
+
+    async fn members(&self) -> usize {
+        self.engine.status().await.clients
+    }
 }
 
 impl<F: Fanout> Receiver for FeedReceiver<F> {
@@ -106,11 +110,11 @@ impl<F: Fanout> Receiver for FeedReceiver<F> {
         let before = seat.position();
         loop {
             outbox.gather().map_err(|_| Lagged)?;
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = outbox.slices(&mut slices);
-            if count == 0 {
+            if !outbox.has_in_hand() {
                 return Ok(seat.position() - before);
             }
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let count = outbox.slices(&mut slices);
             let bytes = slices[..count].iter().map(|slice| slice.len()).sum();
             sink.write(&slices[..count]);
             outbox.advance(bytes);

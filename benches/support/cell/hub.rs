@@ -25,6 +25,7 @@ pub struct PushHub<D: Delivery> {
 enum Command<D: Delivery> {
     Publish(Vec<Publication>),
     Join(D::Mailbox, oneshot::Sender<usize>),
+    Count(oneshot::Sender<usize>),
 }
 
 impl<D: Delivery> Cell for PushHub<D> {
@@ -60,6 +61,12 @@ impl<D: Delivery> Cell for PushHub<D> {
         let command = Command::Publish(std::mem::take(batch));
         let _ = self.commands.send(command).await;
     }
+
+    async fn members(&self) -> usize {
+        let (reply, replied) = oneshot::channel();
+        let _ = self.commands.send(Command::Count(reply)).await;
+        replied.await.expect("the hub outlives its room")
+    }
 }
 
 impl<D: Delivery> Leave for PushHub<D> {
@@ -87,6 +94,8 @@ async fn run<D: Delivery>(
                         D::push(mailbox, &frames);
                     }
                 }
+                // Nobody minds if it is no longer wanted.
+                Command::Count(reply) => drop(reply.send(members.len())),
                 Command::Join(mailbox, reply) => {
                     let slot = members.insert(mailbox);
                     if reply.send(slot).is_err() {

@@ -49,6 +49,9 @@ pub trait Cell: Send + Sync + Sized + 'static {
 
     /// Publishes `batch`, and leaves it empty.
     fn publish(&self, batch: &mut Vec<Publication>) -> impl Future<Output = ()> + Send;
+
+    /// How many are there now.
+    fn members(&self) -> impl Future<Output = usize> + Send;
 }
 
 /// One member of it.

@@ -67,6 +67,10 @@ where
             self.handover.unlock(order);
         }
     }
+
+    async fn members(&self) -> usize {
+        self.members.count()
+    }
 }
 
 impl<M, D, const ORDERED: bool> Leave for Pushed<M, D, ORDERED>
