@@ -16,7 +16,7 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics deny run
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics deny bench bench-quick matrix run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,15 @@ test-metrics: $(BUILD) ## `/metrics` by `promtool`
 deny: ## licences, sources and duplicates of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check licenses bans sources; \
 	else echo 'SKIPPED: deny: cargo-deny is not installed (cargo install cargo-deny)'; fi
+
+bench: ## all benches; an hour or more
+	$(CARGO) bench $(LOCKED)
+
+bench-quick: ## all benches with fewer sizes, in three minutes once they are built
+	$(CARGO) bench $(LOCKED) -- --quick
+
+matrix: ## the study's matrix: every coordination with every delivery, as a table
+	@$(CARGO) bench $(LOCKED) --quiet --bench matrix
 
 run: ## the server, as `cargo run -- serve`
 	$(CARGO) run --release -- serve

@@ -8,7 +8,7 @@ use super::{Dialect, Newcomer, timeline::Growth};
 use crate::{id::ClientId, notifier::Seat, publication::ClientInfo};
 
 /// A room's view of one member.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Client {
     generation: u64,
     dialect: Dialect,

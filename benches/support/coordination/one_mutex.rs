@@ -1,0 +1,127 @@
+//! One mutex around everything that a room is: what an actor does, without the task.
+
+use std::{sync::Arc, time::Instant};
+
+use parking_lot::Mutex;
+use slab::Slab;
+use slabcast::{
+    fanout::{
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
+        Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
+        engine::{self, Client, Growth, Timeline},
+    },
+    id::ClientId,
+    publication::{ClientInfo, Publication},
+};
+
+use super::Handover;
+
+/// One room.
+#[derive(Debug)]
+pub struct OneMutex {
+    room: Mutex<Room>,
+    handover: Handover,
+}
+
+#[derive(Debug)]
+struct Room {
+    order: Timeline,
+    clients: Slab<Client>,
+}
+
+impl Room {
+    fn tell(&self, mut growth: Growth) {
+        if !growth.is_empty() {
+            engine::tell(&self.clients, &mut growth);
+            growth.settle();
+        }
+    }
+}
+
+impl Fanout for OneMutex {
+    const NAME: &'static str = "one_mutex";
+
+    fn open(setup: RoomSetup) -> Arc<Self> {
+        Arc::new(Self {
+            room: Mutex::new(Room {
+                order: Timeline::new(setup),
+                clients: Slab::new(),
+            }),
+            handover: Handover::default(),
+        })
+    }
+
+    async fn publish(&self, batch: &mut Vec<Publication>, pace: Pace) -> Result<Receipt, Retired> {
+        let mut room = self.room.lock();
+        let (receipt, growth) = room.order.publish(batch, pace)?;
+        room.tell(growth);
+        self.handover.unlock(room);
+        Ok(receipt)
+    }
+
+    async fn subscribe(
+        self: &Arc<Self>,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+    ) -> Result<Admission<Self>, Retired> {
+        let mut room = self.room.lock();
+        let Newcomer {
+            info,
+            dialect,
+            seat,
+        } = &newcomer;
+        let (admitted, growth) = room.order.admit(seat, info, *dialect, &catch_up)?;
+        let generation = admitted.generation;
+        let slot = room.clients.insert(Client::new(newcomer, generation));
+        room.tell(growth);
+        Ok(Admission {
+            membership: Membership::new(self.clone(), ClientId { slot, generation }),
+            feed: admitted.feed,
+            position: admitted.position,
+            missed: admitted.missed,
+        })
+    }
+
+    fn leave(&self, id: ClientId) {
+        let mut room = self.room.lock();
+        let Some(left) = engine::take(&mut room.clients, id) else {
+            return;
+        };
+        let growth = room.order.dismiss(&left);
+        room.tell(growth);
+        drop(room);
+        drop(left);
+    }
+
+    async fn presence(&self) -> Vec<Arc<ClientInfo>> {
+        let room = self.room.lock();
+        let clients = room.clients.iter();
+        clients.map(|(_, client)| client.info().clone()).collect()
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
+        self.room.lock().order.history(&query)
+    }
+
+    async fn status(&self) -> RoomStatus {
+        let Room { order, clients } = &*self.room.lock();
+        RoomStatus {
+            clients: clients.len(),
+            pending: clients
+                .iter()
+                .map(|(_, client)| order.pending(client))
+                .sum(),
+            feed_bytes: order.feed_bytes(),
+            offset: order.offset(),
+        }
+    }
+
+    async fn tidy(&self, now: Instant) {
+        let Room { order, clients } = &mut *self.room.lock();
+        order.tidy(clients.iter().map(|(_, client)| client), now);
+    }
+
+    fn retire_if_vacant(&self, now: Instant) -> bool {
+        self.room.lock().order.retire_if_vacant(now)
+    }
+}

@@ -1,0 +1,137 @@
+//! The library's lock engine with its members kept elsewhere: an order mutex, and any [`Members`].
+
+use std::{sync::Arc, time::Instant};
+
+use parking_lot::Mutex;
+use slabcast::{
+    fanout::{
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
+        Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
+        engine::{self, Client, Growth, Timeline},
+    },
+    id::ClientId,
+    publication::{ClientInfo, Publication},
+};
+
+use super::{Handover, Members};
+
+/// One room.
+#[derive(Debug)]
+pub struct Ordered<M> {
+    order: Mutex<Timeline>,
+    members: M,
+    handover: Handover,
+}
+
+impl<M: Members<Client>> Fanout for Ordered<M> {
+    const NAME: &'static str = M::NAME;
+
+    fn open(setup: RoomSetup) -> Arc<Self> {
+        Arc::new(Self {
+            order: Mutex::new(Timeline::new(setup)),
+            members: M::default(),
+            handover: Handover::default(),
+        })
+    }
+
+    async fn publish(&self, batch: &mut Vec<Publication>, pace: Pace) -> Result<Receipt, Retired> {
+        let mut order = self.order.lock();
+        let published = order.publish(batch, pace);
+        self.handover.unlock(order);
+        let (receipt, growth) = published?;
+        self.tell(growth);
+        Ok(receipt)
+    }
+
+    async fn subscribe(
+        self: &Arc<Self>,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+    ) -> Result<Admission<Self>, Retired> {
+        let (admitted, growth, slot) = {
+            let mut order = self.order.lock();
+            let Newcomer {
+                info,
+                dialect,
+                seat,
+            } = &newcomer;
+            let (admitted, growth) = order.admit(seat, info, *dialect, &catch_up)?;
+            let client = Client::new(newcomer, admitted.generation);
+            let slot = self.members.insert(client);
+            (admitted, growth, slot)
+        };
+        self.tell(growth);
+        let generation = admitted.generation;
+        Ok(Admission {
+            membership: Membership::new(self.clone(), ClientId { slot, generation }),
+            feed: admitted.feed,
+            position: admitted.position,
+            missed: admitted.missed,
+        })
+    }
+
+    fn leave(&self, id: ClientId) {
+        let (left, growth) = {
+            let mut order = self.order.lock();
+            let take = |clients: &mut _, slot| engine::take(clients, ClientId { slot, ..id });
+            let Some(left) = self.members.remove(id.slot, take) else {
+                return;
+            };
+            let growth = order.dismiss(&left);
+            (left, growth)
+        };
+        drop(left);
+        self.tell(growth);
+    }
+
+    async fn presence(&self) -> Vec<Arc<ClientInfo>> {
+        let mut infos = Vec::new();
+        self.members.walk(|clients| {
+            infos.extend(clients.iter().map(|(_, client)| client.info().clone()));
+        });
+        infos
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
+        self.order.lock().history(&query)
+    }
+
+    async fn status(&self) -> RoomStatus {
+        let order = self.order.lock();
+        let mut status = RoomStatus {
+            feed_bytes: order.feed_bytes(),
+            offset: order.offset(),
+            ..RoomStatus::default()
+        };
+        self.members.walk(|clients| {
+            status.clients += clients.len();
+            let pending = clients.iter().map(|(_, client)| order.pending(client));
+            status.pending += pending.sum::<u64>();
+        });
+        status
+    }
+
+    async fn tidy(&self, now: Instant) {
+        let mut order = self.order.lock();
+        // A copy of the references: house-keeping is rare, and needs all shards at once.
+        let mut all = Vec::new();
+        self.members
+            .walk(|clients| all.extend(clients.iter().map(|(_, client)| client.clone())));
+        order.tidy(all.iter(), now);
+    }
+
+    fn retire_if_vacant(&self, now: Instant) -> bool {
+        self.order.lock().retire_if_vacant(now)
+    }
+}
+
+impl<M: Members<Client>> Ordered<M> {
+    fn tell(&self, mut growth: Growth) {
+        if growth.is_empty() {
+            return;
+        }
+        self.members
+            .walk(|clients| engine::tell(clients, &mut growth));
+        growth.settle();
+    }
+}
