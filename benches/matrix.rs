@@ -1,7 +1,7 @@
 //! The study's matrix: coordination and delivery, in the shapes that matter.
 //!
-//! `cargo bench --bench matrix -- [--quick] [--json]` prints CPU nanoseconds per delivery and messages
-//! per write as a Markdown table, or everything as JSON. Cells take turns (A B C A B C …): what
+//! `cargo bench --bench matrix -- [--quick] [--json] [--payload BYTES]` prints CPU nanoseconds per
+//! delivery and messages per write as a Markdown table, or everything as JSON. Cells take turns (A B C A B C …): what
 //! disturbs the machine disturbs all of them, and ratios are taken within a turn. A write is a system
 //! call to `/dev/null` (see `support/sink.rs`).
 
@@ -160,6 +160,7 @@ fn main() {
         return;
     }
     let is_quick = has("--quick");
+    let payload_bytes = payload_bytes();
     let (turns, deliveries) = if is_quick {
         (3, 50_000)
     } else {
@@ -170,6 +171,10 @@ fn main() {
     let mut table: Vec<Vec<Cells>> = Vec::new();
     for (name, shape) in SHAPES {
         eprintln!("{name} …");
+        let shape = Shape {
+            payload_bytes,
+            ..shape
+        };
         let rounds = (deliveries / shape.deliveries_per_round()).max(ROUNDS_MIN);
         let mut cells: Vec<Cells> = rows.iter().map(|_| Cells::default()).collect();
         for _ in 0..turns {
@@ -185,7 +190,18 @@ fn main() {
     if has("--json") {
         print_json(&rows, &table);
     } else {
-        print_markdown(&rows, &table);
+        print_markdown(&rows, &table, payload_bytes);
+    }
+}
+
+/// As `--payload` says, or what the shapes say.
+fn payload_bytes() -> usize {
+    let mut args = std::env::args()
+        .skip_while(|arg| arg != "--payload")
+        .skip(1);
+    match args.next() {
+        Some(bytes) => bytes.parse().expect("--payload takes a number of bytes"),
+        None => SHAPES[0].1.payload_bytes,
     }
 }
 
@@ -203,8 +219,10 @@ fn print_json(rows: &[Row], table: &[Vec<Cells>]) {
     println!("{}", Value::Array(all));
 }
 
-fn print_markdown(rows: &[Row], table: &[Vec<Cells>]) {
-    println!("CPU ns per delivery (first row ÷ this, same turn) ÷messages per write\n");
+fn print_markdown(rows: &[Row], table: &[Vec<Cells>], payload_bytes: usize) {
+    println!(
+        "{payload_bytes} B: CPU ns per delivery (first row ÷ this, same turn) ÷messages per write\n"
+    );
     let names = SHAPES.map(|(name, _)| name).join(" | ");
     println!("| coordination | delivery | {names} |");
     println!("|---|---|{}", "---|".repeat(SHAPES.len()));

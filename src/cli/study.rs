@@ -17,6 +17,7 @@ use crate::study::{self, Extent, Grid, Part, Progress, Results, Study};
 
 const REPORT: &str = "report.html";
 const RESULTS: &str = "results.json";
+const FIGURES: &str = "figures";
 const LOG: &str = "server.log";
 
 /// What a quick study does with each cell, and a full one.
@@ -119,7 +120,7 @@ impl Arguments {
         let json = results.to_json().map_err(Failure::failed)?;
         self.forget_log_if_empty(&log);
         self.write(RESULTS, &json)?;
-        self.write(REPORT, &study::render(&results))?;
+        report(&results, &self.out)?;
         Ok(results)
     }
 
@@ -149,10 +150,18 @@ fn redraw(file: &Path, out: &Path) -> Result<Results, Failure> {
     let results = read.and_then(|text| Results::from_json(&text));
     let results = results
         .map_err(|problem| Failure::misused(format_args!("{}: {problem}", file.display())))?;
-    let path = out.join(REPORT);
-    fs::create_dir_all(out).map_err(|error| unwritable(&path, &error))?;
-    write(&path, &study::render(&results))?;
+    report(&results, out)?;
     Ok(results)
+}
+
+/// Writes the report, and its figures beside it for whoever wants to show one elsewhere.
+fn report(results: &Results, out: &Path) -> Result<(), Failure> {
+    let figures = out.join(FIGURES);
+    fs::create_dir_all(&figures).map_err(|error| unwritable(&figures, &error))?;
+    for (name, drawing) in study::figure_files(results) {
+        write(&figures.join(name), &drawing)?;
+    }
+    write(&out.join(REPORT), &study::render(results))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

@@ -15,7 +15,7 @@ use super::{
     Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership, Newcomer,
     Pace, Receipt, Retired, RoomSetup, RoomStatus,
     client::{self, Client},
-    timeline::{Admitted, Growth, Timeline},
+    timeline::{Growth, Timeline},
 };
 use crate::{
     close::{Close, CloseReason},
@@ -46,9 +46,6 @@ pub struct Hub {
 /// What became of a batch, and what is left of it.
 type Published = (Receipt, Vec<Publication>);
 
-/// A newcomer's place, and what it finds there.
-type Entry = (ClientId, Admitted);
-
 /// What the task is asked to do.
 #[derive(Debug)]
 enum Command {
@@ -58,9 +55,11 @@ enum Command {
         answer: oneshot::Sender<Published>,
     },
     Subscribe {
+        /// For the membership.
+        room: Arc<Hub>,
         newcomer: Newcomer,
         catch_up: CatchUp,
-        answer: oneshot::Sender<Entry>,
+        answer: oneshot::Sender<Admission<Hub>>,
     },
     Presence(oneshot::Sender<Vec<Arc<ClientInfo>>>),
     History(
@@ -116,17 +115,13 @@ impl Fanout for Hub {
         self.door.enter()?;
         let (answer, answered) = oneshot::channel();
         place.send(Command::Subscribe {
+            room: self.clone(),
             newcomer,
             catch_up,
             answer,
         });
-        let (id, admitted) = answered.await.map_err(|_| Retired)?;
-        Ok(Admission {
-            membership: Membership::new(self.clone(), id),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        })
+        // With its membership in it: whoever is dropped before it takes the answer leaves by that.
+        answered.await.map_err(|_| Retired)
     }
 
     fn leave(&self, id: ClientId) {
@@ -252,7 +247,7 @@ struct Actor {
 #[derive(Debug)]
 enum Answer {
     Published(oneshot::Sender<Published>, Published),
-    Admitted(oneshot::Sender<Entry>, Entry),
+    Admitted(oneshot::Sender<Admission<Hub>>, Admission<Hub>),
 }
 
 impl Actor {
@@ -291,10 +286,14 @@ impl Actor {
                 self.answers.push(Answer::Published(answer, published));
             }
             Command::Subscribe {
+                room,
                 newcomer,
                 catch_up,
                 answer,
-            } => self.admit(newcomer, &catch_up, answer),
+            } => {
+                let admission = self.admit(room, newcomer, &catch_up);
+                self.answers.push(Answer::Admitted(answer, admission));
+            }
             Command::Presence(answer) => {
                 let infos = self.clients.iter().map(|(_, client)| client.info().clone());
                 // Here and below: who asked may have gone.
@@ -327,7 +326,7 @@ impl Actor {
         receipt
     }
 
-    fn admit(&mut self, newcomer: Newcomer, catch_up: &CatchUp, answer: oneshot::Sender<Entry>) {
+    fn admit(&mut self, room: Arc<Hub>, newcomer: Newcomer, catch_up: &CatchUp) -> Admission<Hub> {
         let Newcomer {
             info,
             dialect,
@@ -338,8 +337,12 @@ impl Actor {
         let generation = admitted.generation;
         let slot = self.clients.insert(Client::new(newcomer, generation));
         self.growth.merge(growth);
-        let entry = (ClientId { slot, generation }, admitted);
-        self.answers.push(Answer::Admitted(answer, entry));
+        Admission {
+            membership: Membership::new(room, ClientId { slot, generation }),
+            feed: admitted.feed,
+            position: admitted.position,
+            missed: admitted.missed,
+        }
     }
 
     fn dismiss(&mut self, id: ClientId) {
@@ -363,19 +366,14 @@ impl Actor {
         let mut answers = mem::take(&mut self.answers);
         for answer in answers.drain(..) {
             match answer {
-                // The publisher may have gone; what it published is published.
+                // The publisher may have gone; what it published is published. A newcomer that has
+                // gone leaves by the membership that it didn't take.
                 Answer::Published(answer, published) => drop(answer.send(published)),
-                Answer::Admitted(answer, entry) => {
-                    if let Err((id, _)) = answer.send(entry) {
-                        self.dismiss(id);
-                    }
-                }
+                Answer::Admitted(answer, admission) => drop(answer.send(admission)),
             }
         }
         answers.shrink_to(KEPT_MAX);
         self.answers = answers;
-        self.tell();
-        self.record(0);
     }
 
     fn record(&self, came: usize) {

@@ -20,6 +20,36 @@ pub(crate) struct Captioned {
     pub(crate) svg: String,
 }
 
+/// What the overview compares the engines by.
+pub(crate) const OVERVIEW: [Measure; 2] = [Measure::Throughput, Measure::ServerCpu];
+
+/// Every figure as a file of its own, for other documents: its name, and the drawing on white.
+pub(crate) fn files(results: &Results) -> Vec<(String, String)> {
+    let overview = OVERVIEW
+        .into_iter()
+        .filter_map(|measure| overview(results, measure));
+    let parts = Part::ALL.into_iter().flat_map(|part| of(results, part));
+    overview
+        .chain(parts)
+        .map(|figure| (figure.file_name(), figure.on_white()))
+        .collect()
+}
+
+impl Captioned {
+    fn file_name(&self) -> String {
+        let plain = self.title.to_lowercase();
+        let words = plain.split(|c: char| !c.is_ascii_alphanumeric());
+        let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+        format!("{}.svg", words.join("-"))
+    }
+
+    /// The drawing has no paper of its own: the report's is light or dark.
+    fn on_white(&self) -> String {
+        let (head, drawing) = self.svg.split_once('>').unwrap_or((&self.svg, ""));
+        format!("{head}>\n<rect width=\"100%\" height=\"100%\" fill=\"#FFFFFF\"/>{drawing}")
+    }
+}
+
 /// The figures of one part.
 pub(crate) fn of(results: &Results, part: Part) -> Vec<Captioned> {
     let cells: Vec<&CellResult> = results

@@ -20,6 +20,7 @@ mod statistics;
 #[cfg(test)]
 pub(crate) use self::commands::bench as bench_command;
 pub(crate) use self::{
+    figures::files as figure_files,
     format::duration,
     grid::{Extent, Grid, Part},
     report::render,

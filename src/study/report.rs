@@ -120,7 +120,7 @@ fn fault_words(faults: Faults) -> String {
 }
 
 fn overview(results: &Results) -> String {
-    let measures = [Measure::Throughput, Measure::ServerCpu];
+    let measures = figures::OVERVIEW;
     let figures: Vec<Captioned> = measures
         .into_iter()
         .filter_map(|measure| figures::overview(results, measure))

@@ -188,6 +188,25 @@ async fn whoever_gives_up_joining_a_hub_is_not_in_it_and_does_not_keep_it() {
     assert!(room.engine.retire_if_vacant(Instant::now()));
 }
 
+#[tokio::test]
+async fn whoever_is_admitted_and_does_not_look_is_out_again() {
+    let room = Room::<Hub>::open(|config| config.history_size = 0);
+    let mut outbox = Outbox::new(Arc::default(), room.deliveries.clone());
+    let newcomer = Newcomer {
+        info: info("m"),
+        dialect: CURIOUS,
+        seat: outbox.vacant_seat(),
+    };
+    let mut joining = Box::pin(room.engine.subscribe(newcomer, CatchUp::Nothing));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(joining.as_mut().poll(&mut cx).is_pending());
+    // By now the answer is there.
+    assert_eq!(room.engine.status().await.clients, 1);
+    drop(joining);
+    assert_eq!(room.engine.status().await.clients, 0);
+    assert!(room.engine.retire_if_vacant(Instant::now()));
+}
+
 /// An encoder with a bug.
 #[derive(Debug)]
 struct Bug;
