@@ -247,15 +247,14 @@ impl<R: Receiver> Member<R> {
         }
     }
 
-    /// Publishes its window, message by message, in every round.
+    /// Publishes its window in every round, as a session publishes what one read has brought: in one
+    /// go.
     async fn publish<C: Cell>(mut self, cell: Arc<C>, mut go: watch::Receiver<()>) {
         let publication = publication(self.shape.payload_bytes);
-        let mut batch = Vec::with_capacity(1);
+        let mut batch = Vec::with_capacity(self.shape.window);
         while go.changed().await.is_ok() {
-            for _ in 0..self.shape.window {
-                batch.push(publication.clone());
-                cell.publish(&mut batch).await;
-            }
+            batch.resize(self.shape.window, publication.clone());
+            cell.publish(&mut batch).await;
             self.finish_round().await;
         }
     }

@@ -125,10 +125,12 @@ impl Fanout for Hub {
     }
 
     fn leave(&self, id: ClientId) {
-        self.door.leave(id);
-        // Without a place, there are commands that the task has not seen yet, and before it handles
-        // any it looks who has left.
-        let _ = self.commands.try_send(Command::Look);
+        // One look is enough for all that leave before it. Without a place for it, others have places
+        // or wait for them: the task looks before it handles what they bring, and once more when
+        // nobody can come any more.
+        if self.door.leave(id) {
+            let _ = self.commands.try_send(Command::Look);
+        }
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
@@ -201,8 +203,11 @@ impl Door {
         Ok(())
     }
 
-    fn leave(&self, id: ClientId) {
-        self.traffic.lock().leaving.push(id);
+    /// Tells whether the task has to be told: it has not been for somebody before.
+    fn leave(&self, id: ClientId) -> bool {
+        let mut traffic = self.traffic.lock();
+        traffic.leaving.push(id);
+        traffic.leaving.len() == 1
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {
@@ -255,9 +260,7 @@ impl Actor {
         let mut commands = Vec::new();
         while inbox.recv_many(&mut commands, COMMANDS_MAX).await > 0 {
             // Before the commands: whoever leaves and comes back has left first.
-            for id in self.door.departures() {
-                self.dismiss(id);
-            }
+            self.let_out();
             for command in commands.drain(..) {
                 self.handle(command);
             }
@@ -265,6 +268,14 @@ impl Actor {
             self.tell();
             self.is_fresh = false;
             self.answer();
+        }
+        self.let_out();
+        self.tell();
+    }
+
+    fn let_out(&mut self) {
+        for id in self.door.departures() {
+            self.dismiss(id);
         }
     }
 

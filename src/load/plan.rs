@@ -96,7 +96,7 @@ impl Plan {
             let problem = format!("1 to {} are possible, one a connection", self.connections);
             return refuse("threads", &self.threads, &problem);
         }
-        if self.duration.is_zero() || self.duration + self.warm_up > RUN_MAX {
+        if self.duration.is_zero() || self.duration.saturating_add(self.warm_up) > RUN_MAX {
             let problem = "more than nothing and, with the warm-up, a day at most is possible";
             return refuse("duration", &format_duration(self.duration), problem);
         }
@@ -164,7 +164,8 @@ mod tests {
     fn what_cant_be_done_says_which_value_and_what_is_possible() {
         plan().check().unwrap();
         type Change = fn(&mut Plan);
-        let refused: [(&str, Change); 12] = [
+        let refused: [(&str, Change); 13] = [
+            ("duration is 1s", |plan| plan.warm_up = Duration::MAX),
             ("connections is 0", |plan| plan.connections = 0),
             ("publishers is 9: 1 to 8", |plan| plan.publishers = 9),
             ("rooms is 9", |plan| plan.rooms = 9),

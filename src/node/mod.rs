@@ -103,6 +103,8 @@ pub enum RoomError {
         /// The limit.
         rooms_max: usize,
     },
+    /// Its engine failed with a batch in hand. Nobody knows what became of that.
+    Broken,
 }
 
 impl fmt::Display for RoomError {
@@ -114,6 +116,7 @@ impl fmt::Display for RoomError {
                     "the server has all {rooms_max} rooms that it may have (limits.rooms)"
                 )
             }
+            Self::Broken => f.write_str("the room failed, and what was published may be lost"),
         }
     }
 }
@@ -233,13 +236,16 @@ impl<F: Fanout> Node<F> {
             let room = self.room(name)?;
             let before = batch.len();
             let published = room.engine().publish(batch, pace).await;
-            self.counters.published.add((before - batch.len()) as u64);
             match published {
                 Ok(receipt) => {
+                    self.counters.published.add((before - batch.len()) as u64);
                     self.release(&room);
                     return Ok(receipt);
                 }
                 Err(Retired) => self.forget(&room),
+            }
+            if batch.len() < before {
+                return Err(RoomError::Broken);
             }
         }
     }

@@ -10,7 +10,7 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// In the order in which they take turns.
+    /// In the order in which they are shown.
     pub(crate) const ALL: [Self; 2] = [Self::Lock, Self::Hub];
 
     /// As `--engine` takes it.

@@ -47,9 +47,9 @@ fn head(results: &Results) -> String {
         escaped(&machine.cores),
         escaped(&machine.processor),
         results.repetitions,
-        escaped(&format::duration(Duration::from_secs_f64(
-            results.seconds.max(0.0)
-        ))),
+        escaped(&format::duration(
+            Duration::try_from_secs_f64(results.seconds).unwrap_or_default()
+        )),
     );
     text += &p(
         "The same server with two engines: the lock engine, where whoever publishes walks the \

@@ -86,7 +86,7 @@ impl Study<'_> {
             problem: None,
         };
         while result.rounds.len() < self.repetitions {
-            match self.round(cell, drive)? {
+            match self.round(cell, drive, result.rounds.len())? {
                 Ok(round) if is_stolen(&round) && result.discarded < RETRIES => {
                     result.discarded += 1;
                 }
@@ -103,17 +103,26 @@ impl Study<'_> {
         Ok(result)
     }
 
-    /// Every engine once, or why the load could not be run.
-    fn round(&self, cell: &Cell, drive: Drive) -> Result<Result<Round, String>, RunError> {
+    /// Every engine once, or why the load could not be run. Another one begins in every round, so that
+    /// what a run leaves behind is no engine's disadvantage.
+    fn round(
+        &self,
+        cell: &Cell,
+        drive: Drive,
+        number: usize,
+    ) -> Result<Result<Round, String>, RunError> {
         let before = CpuTime::read();
         let mut runs = Vec::with_capacity(Engine::ALL.len());
-        for engine in Engine::ALL {
+        let mut order = Engine::ALL;
+        order.rotate_left(number % Engine::ALL.len());
+        for engine in order {
             self.progress.begins(&cell.id, engine.name());
             match self.once(cell, drive, engine)? {
                 Ok(run) => runs.push(run),
                 Err(problem) => return Ok(Err(problem)),
             }
         }
+        runs.sort_by_key(|run: &Run| Engine::ALL.iter().position(|&engine| engine == run.engine));
         let stolen = before.zip(CpuTime::read());
         let stolen = stolen.map(|(before, after)| after.stolen_since(before));
         Ok(Ok(Round { stolen, runs }))

@@ -16,7 +16,9 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use slabcast::{
     close::CloseReason,
     config::RoomConfig,
-    fanout::{CatchUp, Dialect, Encode, Event, Fanout, Hub, Newcomer, Pace, Registry, RoomSetup},
+    fanout::{
+        CatchUp, Dialect, Encode, Event, Fanout, Hub, Newcomer, Pace, Registry, Retired, RoomSetup,
+    },
     history::HistoryBudget,
     metrics::Deliveries,
     notifier::Notifier,
@@ -205,6 +207,39 @@ async fn whoever_is_admitted_and_does_not_look_is_out_again() {
     drop(joining);
     assert_eq!(room.engine.status().await.clients, 0);
     assert!(room.engine.retire_if_vacant(Instant::now()));
+}
+
+#[tokio::test]
+async fn who_has_left_a_hub_is_out_of_it_even_if_it_ends_at_once() {
+    let room = Room::<Hub>::open(|config| config.history_size = 0);
+    let mut member = room.join("m", QUIET).await;
+    let notifier = member.notifier.clone();
+    let Room { engine, deliveries } = room;
+    // So many wait for a place that none is ever free, not even while no command is there.
+    let mut batches: Vec<_> = (0..600).map(|_| vec![publication("x")]).collect();
+    let mut publishing: Vec<_> = batches
+        .iter_mut()
+        .map(|batch| Box::pin(tokio::task::unconstrained(engine.publish(batch, Pace::Now))))
+        .collect();
+    let mut cx = Context::from_waker(Waker::noop());
+    for one in &mut publishing {
+        assert!(one.as_mut().poll(&mut cx).is_pending());
+    }
+    tokio::task::yield_now().await;
+    member.leave();
+    assert!(engine.retire_if_vacant(Instant::now()));
+    let polled = publishing.iter_mut().map(|one| one.as_mut().poll(&mut cx));
+    let retired = polled.filter(|polled| matches!(polled, Poll::Ready(Err(Retired))));
+    assert!(retired.count() > 0, "else this tests nothing");
+    drop(publishing);
+    drop((member, engine));
+    tokio::task::yield_now().await;
+    let polled = notifier.poll(&mut cx, &mut Vec::new());
+    assert!(
+        !matches!(&polled, Poll::Ready(call) if call.close.is_some()),
+        "it had left: {polled:?}"
+    );
+    assert_eq!(deliveries.due.value(), deliveries.discarded.value());
 }
 
 /// An encoder with a bug.

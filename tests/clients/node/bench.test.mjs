@@ -2,7 +2,8 @@
 // and what a server does wrong, it finds.
 
 import assert from 'node:assert/strict';
-import { bench, startPeer } from '../support/bench.mjs';
+import { spawnSync } from 'node:child_process';
+import { bench, binary, startPeer } from '../support/bench.mjs';
 import { promise } from '../support/test.mjs';
 
 const LIMIT_MS = 60_000;
@@ -155,7 +156,6 @@ promise('what_cant_be_measured_is_refused_with_a_reason', async (scope) => {
     [2, /no TLS/, 'wss://127.0.0.1/ws/a'],
     [2, /rooms is 2: .*\{room\}/, `${here}/ws/a`, '--rooms', '2'],
     [2, /server-pid is 4000000000/, `${here}/ws/a`, '--server-pid', '4000000000'],
-    [2, /descriptors are needed and the limit is/, `${here}/ws/a`, '--connections', '65536'],
     [1, /answered 404 instead of 101/, `${here}/nothing`, '--connections', '1'],
     [1, /\d+ of 40 connections had joined/, `${here}/ws/{room}`, '--connections', '40'],
     [1, /40 connections heard nothing|not joined/, peer.url, '--speech', 'centrifugo', '--connections', '40'],
@@ -166,3 +166,11 @@ promise('what_cant_be_measured_is_refused_with_a_reason', async (scope) => {
     assert.equal(run.stdout, '');
   }
 }, LIMIT_MS);
+
+promise('more_connections_than_there_are_descriptors_for_are_refused_before_the_first', async () => {
+  const limited = 'ulimit -n 500; exec "$0" bench ws://127.0.0.1:1/ws/a --connections 1000';
+  const run = spawnSync('sh', ['-c', limited, binary], { encoding: 'utf8', timeout: LIMIT_MS });
+
+  assert.equal(run.status, 2, run.stderr);
+  assert.match(run.stderr, /descriptors are needed and the limit is/);
+});

@@ -9,7 +9,7 @@ import { within } from './wait.mjs';
 const RUN_LIMIT_MS = 40_000;
 const START_LIMIT_MS = 15_000;
 
-const binary = process.env.SLABCAST_BIN ?? fileURLToPath(new URL('../../../target/release/slabcast', import.meta.url));
+export const binary = process.env.SLABCAST_BIN ?? fileURLToPath(new URL('../../../target/release/slabcast', import.meta.url));
 const peer = fileURLToPath(new URL('../../../bench/peers/ws/server.mjs', import.meta.url));
 
 // A test process that dies must not leave any of them behind.
