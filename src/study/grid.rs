@@ -150,12 +150,16 @@ impl Cell {
             PAYLOAD_BYTES => String::new(),
             bytes => format!(", {}", size(bytes)),
         };
+        let dialect = match (self.speech, self.part) {
+            (Speech::Centrifugo, Part::Shapes) => ", Centrifugo JSON",
+            _ => "",
+        };
         let pace = match (&self.pace, self.part) {
             (Pace::Share { share, .. }, _) => format!(", {:.0} % load", share * 100.0),
             (_, Part::Memory) => return format!("{members} idle members"),
             (Pace::Window(_) | Pace::Rate(_), _) => String::new(),
         };
-        format!("{shape}{payload}{pace}")
+        format!("{shape}{payload}{dialect}{pace}")
     }
 }
 
@@ -282,6 +286,7 @@ fn shapes(extent: Extent) -> Vec<Cell> {
             rooms: 500,
             ..shape(1000, 1000)
         },
+        centrifugo(extent),
     ]
 }
 
@@ -290,8 +295,17 @@ fn reference(extent: Extent) -> Cell {
     extent.cell(Part::Throughput, extent.base(), SENDERS)
 }
 
-fn at_share(extent: Extent, part: Part, name: &str, share: f64) -> Cell {
-    let reference = reference(extent);
+/// The same in the other dialect, which is dearer.
+fn centrifugo(extent: Extent) -> Cell {
+    let plain = extent.cell(Part::Shapes, extent.base(), SENDERS);
+    Cell {
+        id: format!("{}-centrifugo", plain.id),
+        speech: Speech::Centrifugo,
+        ..plain
+    }
+}
+
+fn at_share(reference: Cell, part: Part, name: &str, share: f64) -> Cell {
     Cell {
         id: format!("{name}-f{}-{:.0}%", reference.members, share * 100.0),
         part,
@@ -305,11 +319,11 @@ fn at_share(extent: Extent, part: Part, name: &str, share: f64) -> Cell {
 
 fn latency(extent: Extent) -> Vec<Cell> {
     let shares: &[f64] = if extent.is_quick {
-        &[0.1, 0.5, 0.9]
+        &[0.1, 0.9]
     } else {
         &[0.1, 0.25, 0.5, 0.75, 0.9]
     };
-    let at = |share: &f64| at_share(extent, Part::Latency, "latency", *share);
+    let at = |share: &f64| at_share(reference(extent), Part::Latency, "latency", *share);
     shares.iter().map(at).collect()
 }
 
@@ -320,10 +334,9 @@ fn join(extent: Extent) -> Vec<Cell> {
         &[0.1, 0.25, 0.5, 0.75]
     };
     let at = |share: &f64| Cell {
-        // A join has an answer in this one; in the other, joining is waiting for a message.
-        speech: Speech::Centrifugo,
         churn_per_second: CHURN_PER_SECOND,
-        ..at_share(extent, Part::Join, "join", *share)
+        // A join has an answer in this dialect; in the other, joining is waiting for a message.
+        ..at_share(centrifugo(extent), Part::Join, "join", *share)
     };
     shares.iter().map(at).collect()
 }
