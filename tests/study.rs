@@ -116,7 +116,7 @@ fn what_can_not_be_written_is_said_before_anything_is_run() {
 #[test]
 fn a_study_of_nothing_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let output = study(&["--only=shapes", "--members-max=10"], dir.path());
+    let output = study(&["--only=memory", "--members-max=10"], dir.path());
     assert_eq!(output.status.code(), Some(2));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("--members-max"), "{stderr}");
