@@ -425,17 +425,15 @@ impl<F: Fanout> Node<F> {
     /// What goes on, with the `rooms_max` rooms that have the most members.
     pub async fn status(&self, rooms_max: usize) -> NodeStatus {
         let rooms: Vec<_> = self.rooms.read().values().cloned().collect();
-        let (connections, users) = {
-            let sessions = self.sessions.lock();
-            let users: HashSet<_> = sessions
-                .iter()
-                .map(|(_, entry)| entry.user.clone())
-                .filter(|user| !user.is_anonymous())
-                .collect();
-            (sessions.len(), users.len())
-        };
         let rates = self.sampler.lock().rates();
-        status::collect(self, &rooms, connections, users, rates, rooms_max).await
+        let mut status = status::collect(self, &rooms, rates, rooms_max).await;
+        // Last: a session that is counted as closed is not among them any more.
+        let sessions = self.sessions.lock();
+        let users = sessions.iter().map(|(_, entry)| &entry.user);
+        let users: HashSet<_> = users.filter(|user| !user.is_anonymous()).collect();
+        status.users = users.len();
+        status.connections = sessions.len();
+        status
     }
 
     fn find(&self, name: &RoomName) -> Option<Arc<Room<F>>> {

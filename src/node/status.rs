@@ -92,8 +92,6 @@ pub struct RoomSummary {
 pub(super) async fn collect<F: Fanout>(
     node: &Node<F>,
     rooms: &[Arc<Room<F>>],
-    connections: usize,
-    users: usize,
     per_second: Rates,
     rooms_max: usize,
 ) -> NodeStatus {
@@ -129,8 +127,9 @@ pub(super) async fn collect<F: Fanout>(
         engine: F::NAME,
         node: node.id().to_owned(),
         uptime_seconds: node.started.elapsed().as_secs(),
-        connections,
-        users,
+        // Filled in by the caller, last.
+        connections: 0,
+        users: 0,
         opened: counters.opened.value(),
         accepted: counters.accepted.value(),
         turned_away: counters.turned_away.value(),
