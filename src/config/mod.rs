@@ -24,7 +24,7 @@ mod secret;
 pub mod units;
 mod validate;
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,7 @@ pub use self::{
     error::{ConfigError, Origin},
     layers::{Layers, Loaded},
     secret::Secret,
+    validate::SECRET_BYTES_MIN,
 };
 
 /// The configuration file with every key, its default and what it is for.
@@ -52,7 +53,8 @@ pub struct Config {
     /// What coordinates the members of a room. The program chooses by it; who embeds the server
     /// names the engine in [`Server`](../server/struct.Server.html)'s type.
     pub engine: Engine,
-    /// Whether anybody may connect without a token; unset: exactly while listening on loopback.
+    /// Whether anybody may connect without a token; unset: exactly while listening on loopback with
+    /// nothing to check tokens by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<bool>,
     /// Names that may stand in a request's `Host`, besides IP addresses and `localhost`.
@@ -61,6 +63,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// Who may use the API.
     pub api: ApiConfig,
+    /// What tokens are checked by.
+    pub tokens: TokensConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     /// What may be used up.
@@ -90,6 +94,26 @@ pub struct ApiConfig {
     /// What a request must carry to use the API; unset: one that the server makes at its start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Secret>,
+}
+
+/// What tokens are checked by. With neither, a token proves nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TokensConfig {
+    /// The secret that HS256 tokens are signed with, 32 bytes or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hmac_secret: Option<Secret>,
+    /// A PEM file with the public key of those who sign by RS256, ES256, ES384 or EdDSA.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_key_file: Option<PathBuf>,
+}
+
+impl TokensConfig {
+    /// Whether there is something to check a token by.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.hmac_secret.is_some() || self.public_key_file.is_some()
+    }
 }
 
 /// Logging.
@@ -125,6 +149,16 @@ pub struct Limits {
     /// The longest request head, in bytes; at least 8 KiB.
     #[serde(with = "units::size")]
     pub head_bytes: usize,
+    /// Connections of one user at once; unset: as many as there may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_user: Option<usize>,
+    /// Connections from one IP address at once (IPv6: from one /64 network); unset: as many as there
+    /// may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections_per_address: Option<usize>,
+    /// Commands, messages or requests of one connection in a second; unset: as many as it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commands_per_second: Option<u32>,
     /// Rooms that one client may be in at once.
     pub rooms_per_client: usize,
     /// Rooms at once.
@@ -181,6 +215,10 @@ pub struct RoomConfig {
     pub history_bytes: usize,
     /// Publications that are recovered at once; more than this missed is "not recovered".
     pub recovery_max: usize,
+    /// Who may be in it, and ask what was published and who is there.
+    pub subscribe: SubscribeRight,
+    /// Which clients may publish in it; the API and the server always may.
+    pub publish: PublishRight,
     /// Whether members may ask who is there.
     pub presence: bool,
     /// Whether members who want to are told who comes and goes.
@@ -192,6 +230,35 @@ pub struct RoomConfig {
     pub lag_bytes: usize,
     /// The lag limit in frames.
     pub lag_messages: usize,
+}
+
+/// Who may be in a room. Whoever the server puts there may in any case; and a room with a `#` in its
+/// name belongs to the users named after it, whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SubscribeRight {
+    /// Whoever may connect.
+    Anyone,
+    /// Those who have a name.
+    Users,
+    /// Those who bring a subscription token for it.
+    Token,
+    /// Nobody by himself.
+    Nobody,
+}
+
+/// Which clients may publish in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PublishRight {
+    /// Those who are in it, and those who might be.
+    Anyone,
+    /// The same, if they have a name.
+    Users,
+    /// Those who are in it.
+    Members,
+    /// None.
+    Nobody,
 }
 
 /// What happens to a client that falls behind its room by more than the lag limit.
@@ -218,6 +285,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             api: ApiConfig::default(),
+            tokens: TokensConfig::default(),
             log: LogConfig::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -242,6 +310,9 @@ impl Default for Limits {
             connections: None,
             message_bytes: 64 * KIB,
             head_bytes: 16 * KIB,
+            connections_per_user: None,
+            connections_per_address: None,
+            commands_per_second: None,
             rooms_per_client: 128,
             rooms: 100_000,
             history_bytes: 256 * MIB,
@@ -272,6 +343,8 @@ impl Default for RoomConfig {
             history_ttl: Duration::from_secs(600),
             history_bytes: MIB,
             recovery_max: 300,
+            subscribe: SubscribeRight::Anyone,
+            publish: PublishRight::Anyone,
             presence: true,
             join_leave: true,
             slow: SlowPolicy::Disconnect,
@@ -294,7 +367,7 @@ impl Config {
     #[must_use]
     pub fn anonymous(&self) -> bool {
         self.anonymous
-            .unwrap_or_else(|| self.listen.ip().is_loopback())
+            .unwrap_or_else(|| self.listen.ip().is_loopback() && !self.tokens.is_set())
     }
 }
 

@@ -37,7 +37,12 @@ impl Schema {
             ..Config::default()
         };
         sample.limits.connections = Some(10_000);
+        sample.limits.connections_per_user = Some(10);
+        sample.limits.connections_per_address = Some(100);
+        sample.limits.commands_per_second = Some(100);
         sample.api.key = Some(Secret::new(""));
+        sample.tokens.hmac_secret = Some(Secret::new(""));
+        sample.tokens.public_key_file = Some("".into());
         let keys = table_of(&sample);
         let room_keys = match keys.get(ROOM_DEFAULTS) {
             Some(Value::Table(room_keys)) => room_keys.clone(),
@@ -170,6 +175,7 @@ mod tests {
         assert!(keys.contains(&"anonymous".to_owned()));
         assert!(keys.contains(&"limits.connections".to_owned()));
         assert!(keys.contains(&"api.key".to_owned()));
+        assert!(keys.contains(&"tokens.public_key_file".to_owned()));
     }
 
     #[test]

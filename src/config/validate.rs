@@ -20,6 +20,9 @@ const LAG_MESSAGES_MIN: usize = 16;
 /// A shorter key could be found by trying.
 const API_KEY_CHARACTERS_MIN: usize = 16;
 
+/// The shortest secret for HS256, in bytes: as long as its hash (RFC 7518, 3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+
 /// A deadline of more than a day is a mistake, not a deadline.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -62,25 +65,35 @@ impl Config {
     }
 
     fn validate_access(&self) -> Result<(), ConfigError> {
-        if self.anonymous == Some(false) {
+        if let Some(secret) = &self.tokens.hmac_secret {
+            let bytes = secret.reveal().len();
+            if bytes < SECRET_BYTES_MIN {
+                return Err(invalid(
+                    ["tokens.hmac_secret"],
+                    format!("tokens.hmac_secret of {bytes} bytes is below {SECRET_BYTES_MIN}"),
+                    "make one with: openssl rand -hex 32",
+                ));
+            }
+        }
+        if self.anonymous() || self.tokens.is_set() {
+            return Ok(());
+        }
+        if self.anonymous.is_some() {
             return Err(invalid(
                 ["anonymous"],
-                "anonymous = false would let nobody in, because there are no tokens yet: anonymous \
-                 access is the only way in",
-                "set anonymous = true, or leave it out and listen on 127.0.0.1",
+                "anonymous = false lets nobody in, for there is nothing to check tokens by",
+                "set tokens.hmac_secret or tokens.public_key_file, or anonymous = true",
             ));
         }
-        if !self.anonymous() {
-            return Err(invalid(
-                ["listen"],
-                format!(
-                    "listening on {} would let the whole network in without tokens",
-                    self.listen
-                ),
-                "allow that with --anonymous or anonymous = true, or listen on 127.0.0.1",
-            ));
-        }
-        Ok(())
+        Err(invalid(
+            ["listen"],
+            format!(
+                "listening on {} would let the whole network in without tokens",
+                self.listen
+            ),
+            "set tokens.hmac_secret (SLABCAST_TOKENS_HMAC_SECRET) or tokens.public_key_file, allow it \
+             with --anonymous or anonymous = true, or listen on 127.0.0.1",
+        ))
     }
 
     /// Without a word of the key, which stays secret when it is wrong, too.
@@ -114,12 +127,22 @@ impl Config {
         at_least("limits.message_bytes", limits.message_bytes, 1, format_size)?;
         at_least("limits.rooms_per_client", limits.rooms_per_client, 1, plain)?;
         at_least("limits.rooms", limits.rooms, 1, plain)?;
-        at_least(
-            "limits.connections",
-            limits.connections.unwrap_or(usize::MAX),
-            1,
-            plain,
-        )
+        let optional = [
+            ("limits.connections", limits.connections),
+            ("limits.connections_per_user", limits.connections_per_user),
+            (
+                "limits.connections_per_address",
+                limits.connections_per_address,
+            ),
+            (
+                "limits.commands_per_second",
+                limits.commands_per_second.map(|commands| commands as usize),
+            ),
+        ];
+        for (key, value) in optional {
+            at_least(key, value.unwrap_or(usize::MAX), 1, plain)?;
+        }
+        Ok(())
     }
 }
 
@@ -341,7 +364,45 @@ mod tests {
     #[test]
     fn refusing_anonymous_access_is_refused_while_there_is_no_other() {
         let refusal = refusal(|config| config.anonymous = Some(false)).unwrap();
-        assert!(refusal.contains("there are no tokens yet"), "{refusal}");
+        assert!(refusal.contains("nothing to check tokens by"), "{refusal}");
+        assert!(refusal.contains("tokens.hmac_secret"), "{refusal}");
+    }
+
+    #[test]
+    fn who_checks_tokens_may_listen_anywhere_and_lets_nobody_in_without_one() {
+        let secret = Secret::new("0123456789abcdef0123456789abcdef");
+        let mut config = Config::default();
+        assert!(config.anonymous());
+        config.tokens.hmac_secret = Some(secret);
+        assert!(!config.anonymous());
+        config.listen = "0.0.0.0:80".parse().unwrap();
+        let config = config.validate().unwrap();
+        assert!(!config.anonymous());
+        let both = Config {
+            anonymous: Some(true),
+            ..config
+        };
+        assert!(both.validate().unwrap().anonymous());
+    }
+
+    #[test]
+    fn a_short_secret_is_refused_and_not_shown() {
+        let said = refusal(|config| config.tokens.hmac_secret = Some(Secret::new("hunter2")));
+        let said = said.unwrap();
+        assert!(said.contains("7 bytes") && said.contains("32"), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn no_limit_of_connections_or_commands_may_be_none_at_all() {
+        for change in [
+            (|limits| limits.connections_per_user = Some(0)) as fn(&mut crate::config::Limits),
+            |limits| limits.connections_per_address = Some(0),
+            |limits| limits.commands_per_second = Some(0),
+        ] {
+            let said = refusal(|config| change(&mut config.limits)).unwrap();
+            assert!(said.contains("is below 1"), "{said}");
+        }
     }
 
     #[test]

@@ -13,10 +13,10 @@ use jsonwebtoken::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::id::{NameError, RoomName, UserId};
-
-/// The shortest secret, in bytes: as long as the hash of HS256 (RFC 7518, 3.2).
-pub const SECRET_BYTES_MIN: usize = 32;
+use crate::{
+    config::SECRET_BYTES_MIN,
+    id::{NameError, RoomName, UserId},
+};
 
 /// The longest token, in bytes; one is verified before anything is known of who sent it.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -25,6 +25,16 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 #[derive(Clone)]
 pub struct Verifier {
     keys: Vec<(Algorithm, DecodingKey)>,
+}
+
+/// What a token is for. One for a room names it in its claim `channel`; it is never taken for one that
+/// opens a connection, for whoever gave it out meant less.
+#[derive(Debug, Clone)]
+pub enum Token {
+    /// A connection.
+    Connection(ConnectionToken),
+    /// A room.
+    Subscription(SubscriptionToken),
 }
 
 /// What a connection token says.
@@ -49,6 +59,8 @@ pub struct SubscriptionToken {
     pub room: RoomName,
     /// When the right ends, in seconds since 1970.
     pub expires_s: Option<u64>,
+    /// What others in the room may know of him.
+    pub info: Option<Box<RawValue>>,
 }
 
 /// Why a token proves nothing.
@@ -131,34 +143,53 @@ impl Verifier {
         Ok(Self { keys })
     }
 
-    /// What the connection token `text` says at `now_s`, in seconds since 1970.
+    /// What the token `text` says at `now_s`, in seconds since 1970.
     ///
     /// # Errors
     /// [`TokenError`], when it proves nothing.
-    pub fn connection(&self, text: &str, now_s: u64) -> Result<ConnectionToken, TokenError> {
-        let claims: ConnectionClaims = self.verify(text)?;
+    pub fn token(&self, text: &str, now_s: u64) -> Result<Token, TokenError> {
+        let claims: Claims = self.verify(text)?;
         check_times(claims.exp, claims.nbf, now_s)?;
+        let user = UserId::parse(&claims.sub).map_err(wrong_name)?;
+        let (expires_s, info) = (claims.exp, claims.info);
+        if let Some(room) = claims.channel {
+            let room = RoomName::parse(&room).map_err(wrong_name)?;
+            return Ok(Token::Subscription(SubscriptionToken {
+                user,
+                room,
+                expires_s,
+                info,
+            }));
+        }
         let rooms = claims.channels.iter().map(|name| RoomName::parse(name));
-        Ok(ConnectionToken {
-            user: UserId::parse(&claims.sub).map_err(wrong_name)?,
-            expires_s: claims.exp,
-            info: claims.info,
+        Ok(Token::Connection(ConnectionToken {
+            user,
+            expires_s,
+            info,
             rooms: rooms.collect::<Result<_, _>>().map_err(wrong_name)?,
-        })
+        }))
+    }
+
+    /// What the connection token `text` says at `now_s`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`TokenError`], when it proves nothing, or is for a room.
+    pub fn connection(&self, text: &str, now_s: u64) -> Result<ConnectionToken, TokenError> {
+        match self.token(text, now_s)? {
+            Token::Connection(token) => Ok(token),
+            Token::Subscription(_) => Err(invalid("it is for a room, not for a connection")),
+        }
     }
 
     /// What the subscription token `text` says at `now_s`, in seconds since 1970.
     ///
     /// # Errors
-    /// [`TokenError`], when it proves nothing.
+    /// [`TokenError`], when it proves nothing, or is for a connection.
     pub fn subscription(&self, text: &str, now_s: u64) -> Result<SubscriptionToken, TokenError> {
-        let claims: SubscriptionClaims = self.verify(text)?;
-        check_times(claims.exp, claims.nbf, now_s)?;
-        Ok(SubscriptionToken {
-            user: UserId::parse(&claims.sub).map_err(wrong_name)?,
-            room: RoomName::parse(&claims.channel).map_err(wrong_name)?,
-            expires_s: claims.exp,
-        })
+        match self.token(text, now_s)? {
+            Token::Subscription(token) => Ok(token),
+            Token::Connection(_) => Err(invalid("it is for a connection, not for a room")),
+        }
     }
 
     fn verify<T: DeserializeOwned>(&self, text: &str) -> Result<T, TokenError> {
@@ -210,7 +241,7 @@ fn public_keys(pem: &[u8]) -> Result<Vec<(Algorithm, DecodingKey)>, KeyError> {
 }
 
 #[derive(Deserialize)]
-struct ConnectionClaims {
+struct Claims {
     #[serde(default)]
     sub: String,
     exp: Option<u64>,
@@ -218,15 +249,7 @@ struct ConnectionClaims {
     info: Option<Box<RawValue>>,
     #[serde(default)]
     channels: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct SubscriptionClaims {
-    #[serde(default)]
-    sub: String,
-    channel: String,
-    exp: Option<u64>,
-    nbf: Option<u64>,
+    channel: Option<String>,
 }
 
 /// All in seconds since 1970.
@@ -349,6 +372,8 @@ mod tests {
             verifier().subscription(&ours, NOW_S).is_err(),
             "no room in it"
         );
+        let for_a_room = signed(&json!({"sub": "ada", "channel": "vip"}));
+        assert!(verifier().connection(&for_a_room, NOW_S).is_err());
     }
 
     #[test]
