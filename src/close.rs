@@ -42,11 +42,19 @@ pub enum CloseReason {
     Refused,
     /// An operator, or the application, sent it away.
     Kicked,
+    /// Its token's time is over, and no new one came.
+    Expired,
+    /// It may not do what it did.
+    PermissionDenied,
+    /// It went on asking for more than it may.
+    RateLimited,
+    /// Its user has as many connections as he may.
+    UserLimit,
 }
 
 impl CloseReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 19] = [
         Self::PeerClosed,
         Self::PeerGone,
         Self::Drain,
@@ -62,6 +70,10 @@ impl CloseReason {
         Self::TooBig,
         Self::Refused,
         Self::Kicked,
+        Self::Expired,
+        Self::PermissionDenied,
+        Self::RateLimited,
+        Self::UserLimit,
     ];
 
     /// What it is called in logs, in `/status` and as a metric's label.
@@ -83,6 +95,10 @@ impl CloseReason {
             Self::TooBig => "too_big",
             Self::Refused => "refused",
             Self::Kicked => "kicked",
+            Self::Expired => "expired",
+            Self::PermissionDenied => "permission_denied",
+            Self::RateLimited => "rate_limited",
+            Self::UserLimit => "user_limit",
         }
     }
 
@@ -104,6 +120,10 @@ impl CloseReason {
             Self::TooBig => "message too big",
             Self::Refused => "limit exceeded",
             Self::Kicked => "force disconnect",
+            Self::Expired => "connection expired",
+            Self::PermissionDenied => "permission denied",
+            Self::RateLimited => "too many requests",
+            Self::UserLimit => "connection limit",
         }
     }
 
@@ -114,16 +134,20 @@ impl CloseReason {
             Self::PeerClosed | Self::PeerGone => 3000,
             Self::Drain => 3001,
             Self::Internal => 3004,
+            Self::Expired => 3005,
             Self::SlowConsumer => 3008,
             Self::WriteTimeout => 3009,
             Self::NoPong => 3012,
+            Self::RateLimited => 3013,
             Self::BadToken => 3500,
             Self::Malformed | Self::NotUtf8 => 3501,
             Self::NoLogin => 3502,
             Self::NotAvailable => 3508,
             Self::TooBig => 1009,
             Self::Kicked => 3503,
+            Self::UserLimit => 3504,
             Self::Refused => 3505,
+            Self::PermissionDenied => 3507,
         }
     }
 
@@ -135,9 +159,15 @@ impl CloseReason {
             Self::Drain | Self::NoPong => 1001,
             Self::Malformed => 1002,
             Self::NotUtf8 => 1007,
-            Self::BadToken | Self::NoLogin | Self::NotAvailable | Self::Refused | Self::Kicked => {
-                1008
-            }
+            Self::BadToken
+            | Self::NoLogin
+            | Self::NotAvailable
+            | Self::Refused
+            | Self::Kicked
+            | Self::Expired
+            | Self::PermissionDenied
+            | Self::RateLimited
+            | Self::UserLimit => 1008,
             Self::TooBig => 1009,
             Self::Internal => 1011,
             Self::SlowConsumer | Self::WriteTimeout => 1013,

@@ -642,7 +642,7 @@ async fn what_is_merely_refused_is_answered_with_an_error_and_the_peer_stays() {
         (108, json!({"history": {"channel": "quiet:x"}})),
         (108, json!({"rpc": {"method": "sum", "data": 1}})),
         (108, json!({"refresh": {"token": "e30"}})),
-        (108, json!({"sub_refresh": {"channel": "x", "token": ""}})),
+        (107, json!({"sub_refresh": {"channel": "x", "token": ""}})),
         (
             112,
             json!({"history": {"channel": "lobby", "limit": -1, "since": {"epoch": "other", "offset": 1}}}),

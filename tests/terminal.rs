@@ -220,7 +220,7 @@ async fn the_first_line_that_was_not_published_is_named() {
             &["dialog#42"],
             b"a\n".to_vec(),
             "published 0 messages\n",
-            "line 1: refused: permission denied (103)",
+            "line 1: refused: permission denied: room dialog#42 belongs",
         ),
         (
             &["lobby"],

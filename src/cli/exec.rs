@@ -4,7 +4,7 @@ use std::{ffi::OsString, future::Future, io, process::ExitCode, time::Duration};
 
 use clap::Args;
 use slabcast::{
-    config::{Engine, Loaded, RoomConfig, units::parse_duration},
+    config::{Engine, Loaded, PublishRight, RoomConfig, units::parse_duration},
     fanout::{Fanout, Hub, Registry},
     id::RoomName,
     server::{ServeError, Server},
@@ -181,6 +181,8 @@ fn room_options(loaded: &Loaded, room: &RoomName) -> RoomConfig {
         own.is_some_and(|key| loaded.origin(&key).is_some()) || loaded.origin(&general).is_some()
     };
     let mut options = loaded.config.room(namespace).clone();
+    // What is in it is the command's.
+    options.publish = PublishRight::Nobody;
     let mut unless_said = |option: &str, change: fn(&mut RoomConfig)| {
         if !is_said(option) {
             change(&mut options);

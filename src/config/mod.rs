@@ -181,6 +181,9 @@ pub struct Timeouts {
     /// From the upgrade to the first command of a way in that has one.
     #[serde(with = "units::duration")]
     pub login: Duration,
+    /// From a token's expiry to the end of what it allowed, where a new one can be sent.
+    #[serde(with = "units::duration")]
+    pub refresh: Duration,
     /// How long a socket may take nothing while something waits for it.
     #[serde(with = "units::duration")]
     pub write: Duration,
@@ -326,6 +329,7 @@ impl Default for Timeouts {
             request_head: Duration::from_secs(10),
             request_body: Duration::from_secs(10),
             login: Duration::from_secs(10),
+            refresh: Duration::from_secs(25),
             write: Duration::from_secs(10),
             close: Duration::from_secs(5),
             ping: Duration::from_secs(25),

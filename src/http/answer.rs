@@ -38,6 +38,12 @@ impl Refusal {
             .with(header::RETRY_AFTER, retry)
     }
 
+    /// More than is allowed at once, or in a while.
+    pub(super) fn too_many(message: impl Into<String>) -> Self {
+        let retry = HeaderValue::from_static("1");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, message).with(header::RETRY_AFTER, retry)
+    }
+
     /// A known path, and a method that it doesn't have.
     pub(super) fn method_not_allowed(method: &Method, allowed: &[Method]) -> Self {
         let allowed = allowed

@@ -1,6 +1,9 @@
 //! Requests: which route, which method, who may ask. An upgrade leaves here as a session.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -9,10 +12,17 @@ use hyper::{
     body::Incoming,
     header::{self, HeaderMap, HeaderValue},
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::debug;
 
-use crate::{config::Secret, fanout::Fanout, node::Node, protocol::api::Method as ApiMethod};
+use crate::{
+    config::Secret,
+    fanout::Fanout,
+    node::{Budget, Node, Share, Spending},
+    protocol::api::Method as ApiMethod,
+    sync::Mutex,
+};
 
 mod answer;
 mod api;
@@ -114,9 +124,18 @@ pub(crate) struct Connection {
     /// The other end.
     pub(crate) peer: SocketAddr,
     /// The right to be connected; the last holder's end gives it back.
-    pub(crate) permit: Arc<tokio::sync::OwnedSemaphorePermit>,
+    pub(crate) permit: Arc<Permit>,
+    /// What it may ask for in a second. Taken alone, by the connection's own task only.
+    pub(crate) budget: Option<Arc<Mutex<Budget>>>,
     /// How a request gets it for itself alone.
     pub(crate) handover: Arc<Handover>,
+}
+
+/// The right to be connected: a place among all connections, and one among those of an address.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    pub(crate) _place: OwnedSemaphorePermit,
+    pub(crate) _share: Share<IpAddr>,
 }
 
 /// The HTTP side of the server.
@@ -205,6 +224,7 @@ impl<F: Fanout> Http<F> {
                 route.methods(),
             ));
         }
+        self.check_budget(connection, request.headers())?;
         match route {
             Route::Page => Ok(self.assets.page(request, &host)),
             Route::Asset => self
@@ -232,6 +252,27 @@ impl<F: Fanout> Http<F> {
                 self.upgrade_plain(connection, request, &host, room)
             }
         }
+    }
+
+    /// Whether the connection may ask for something more by now. Whoever has the API key is trusted.
+    fn check_budget(&self, connection: &Connection, headers: &HeaderMap) -> Result<(), Refusal> {
+        let Some(budget) = &connection.budget else {
+            return Ok(());
+        };
+        if self.api.key.check(headers).is_ok() {
+            return Ok(());
+        }
+        let (spending, per_second) = {
+            let mut budget = budget.lock();
+            (budget.spend(), budget.per_second())
+        };
+        if spending == Spending::Within {
+            return Ok(());
+        }
+        Err(Refusal::too_many(format!(
+            "more than {per_second} requests a second on this connection \
+             (limits.commands_per_second), slow down"
+        )))
     }
 
     /// Whether there is still time for what takes some.

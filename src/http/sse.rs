@@ -28,7 +28,7 @@ impl<F: Fanout> Http<F> {
     ) -> Result<Answer, Refusal> {
         self.gate.check_origin(request.headers(), host)?;
         let query = Query::of(request);
-        let (room, user) = query.admit(room)?;
+        let (room, admitted) = self.admit(&query, request.headers(), room)?;
         let since = match last_event_id(request.headers())? {
             Some(since) => since,
             None => query.since()?,
@@ -43,13 +43,14 @@ impl<F: Fanout> Http<F> {
             )
             .with(header::RETRY_AFTER, HeaderValue::from_static("5"));
             let way = WayIn::Sse {
+                admitted,
                 room,
                 since,
                 // Known once the answer is.
                 head: bytes::Bytes::new(),
                 refusal: takeover::encode(refusal.into_answer()).await,
             };
-            answer.extensions_mut().insert(Takeover { user, way });
+            answer.extensions_mut().insert(Takeover { way });
         }
         Ok(answer)
     }

@@ -16,10 +16,11 @@ use crate::{fanout::Fanout, node::Node};
 /// Rooms that `/status` lists, the largest first. The sums are over all of them.
 const ROOMS_MAX: usize = 100;
 
-/// How many rooms are named. None but while the server listens on loopback: their names say who talks
-/// to whom, and anybody may ask.
+/// How many rooms are named. None but while the server is for anybody on this machine, and nobody
+/// else: their names say who talks to whom, and anybody may ask.
 pub(super) fn rooms_max<F: Fanout>(node: &Node<F>) -> usize {
-    let is_among_ourselves = node.config().listen.ip().is_loopback();
+    let config = node.config();
+    let is_among_ourselves = config.listen.ip().is_loopback() && config.anonymous();
     if is_among_ourselves { ROOMS_MAX } else { 0 }
 }
 

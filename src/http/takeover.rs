@@ -16,7 +16,6 @@ use hyper::{
 use super::{Answer, Connection, Http, HttpStream, harden};
 use crate::{
     fanout::Fanout,
-    id::UserId,
     session::{self, Upgraded, WayIn},
     sync::Mutex,
 };
@@ -24,7 +23,6 @@ use crate::{
 /// What is to follow the head of an answer: carried by it as an extension.
 #[derive(Debug, Clone)]
 pub(super) struct Takeover {
-    pub(super) user: UserId,
     pub(super) way: WayIn,
 }
 
@@ -66,7 +64,7 @@ impl<F: Fanout> Http<F> {
     /// Begins the session that was asked for on `connection`, whose stream is given up by hyper.
     /// `glued` was read from it behind the request.
     pub(crate) fn take_over(&self, connection: Connection, stream: HttpStream, glued: Bytes) {
-        let Some(Takeover { user, way }) = connection.handover.takeover.lock().take() else {
+        let Some(Takeover { way }) = connection.handover.takeover.lock().take() else {
             return;
         };
         let Connection { peer, permit, .. } = connection;
@@ -75,7 +73,6 @@ impl<F: Fanout> Http<F> {
             stream: stream.into_inner(),
             glued,
             peer,
-            user,
             way,
         };
         self.sessions.spawn(async move {

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     fanout::Fanout,
     id::{RoomName, UserId},
+    node::{AccessError, Credentials, Grant, Identity},
     protocol::plain::Since,
     session::{self, Upgraded, WayIn},
 };
@@ -44,8 +45,11 @@ impl<F: Fanout> Http<F> {
             .value("cf_ws_frame_ping_pong")
             .is_some_and(|on| on == "true");
         let offers_json = offered_protocols(request.headers()).any(|name| name == CENTRIFUGE_JSON);
-        let way = WayIn::Centrifugo { has_native_pings };
-        let mut answer = self.upgrade(connection, request, host, &query, way)?;
+        let way = WayIn::Centrifugo {
+            has_native_pings,
+            uid: query.uid()?,
+        };
+        let mut answer = self.upgrade(connection, request, host, way)?;
         if offers_json {
             let selected = HeaderValue::from_static(CENTRIFUGE_JSON);
             answer
@@ -64,14 +68,13 @@ impl<F: Fanout> Http<F> {
     ) -> Result<Answer, Refusal> {
         let query = Query::of(request);
         let since = query.since()?;
-        let (room, _) = query.admit(room)?;
-        self.upgrade(
-            connection,
-            request,
-            host,
-            &query,
-            WayIn::Plain { room, since },
-        )
+        let (room, admitted) = self.admit(&query, request.headers(), room)?;
+        let way = WayIn::Plain {
+            admitted,
+            room,
+            since,
+        };
+        self.upgrade(connection, request, host, way)
     }
 
     /// `/status` as a stream, for a request that asks for an upgrade.
@@ -81,10 +84,30 @@ impl<F: Fanout> Http<F> {
         request: &mut Request<Incoming>,
         host: &Host,
     ) -> Result<Answer, Refusal> {
-        let query = Query::of(request);
         let rooms_max = status::rooms_max(&self.node);
         let way = WayIn::Status { rooms_max };
-        self.upgrade(connection, request, host, &query, way)
+        self.upgrade(connection, request, host, way)
+    }
+
+    /// The room that a path names, once percent-decoded, and who comes to it, if he may.
+    pub(super) fn admit(
+        &self,
+        query: &Query,
+        headers: &HeaderMap,
+        room: &str,
+    ) -> Result<(RoomName, (Identity, Grant)), Refusal> {
+        let room = percent_decode_str(room)
+            .decode_utf8()
+            .map_err(|_| Refusal::bad_request("the room name is not UTF-8"))?;
+        let room =
+            RoomName::parse(&room).map_err(|error| Refusal::bad_request(error.to_string()))?;
+        let (token, uid) = (query.token(headers)?, query.uid()?);
+        let credentials = Credentials {
+            token: &token,
+            uid: uid.as_str(),
+        };
+        let admitted = self.node.admit(credentials, &room)?;
+        Ok((room, admitted))
     }
 
     fn upgrade(
@@ -92,12 +115,10 @@ impl<F: Fanout> Http<F> {
         connection: &Connection,
         request: &mut Request<Incoming>,
         host: &Host,
-        query: &Query,
         way: WayIn,
     ) -> Result<Answer, Refusal> {
         self.gate.check_origin(request.headers(), host)?;
         let answer = shake_hands(request)?;
-        let user = query.user()?;
         self.check_draining()?;
         let node = self.node.clone();
         let Connection { peer, permit, .. } = connection.clone();
@@ -111,7 +132,6 @@ impl<F: Fanout> Http<F> {
                             stream,
                             glued,
                             peer,
-                            user,
                             way,
                         },
                     )
@@ -209,21 +229,6 @@ impl Query {
         Self(request.uri().query().unwrap_or_default().to_owned())
     }
 
-    /// The room that a path names, once percent-decoded, and who comes to it, if it admits them.
-    pub(super) fn admit(&self, room: &str) -> Result<(RoomName, UserId), Refusal> {
-        let room = percent_decode_str(room)
-            .decode_utf8()
-            .map_err(|_| Refusal::bad_request("the room name is not UTF-8"))?;
-        let room =
-            RoomName::parse(&room).map_err(|error| Refusal::bad_request(error.to_string()))?;
-        let user = self.user()?;
-        if !room.admits(&user) {
-            let message = format!("room {room} belongs to the users named behind its #");
-            return Err(Refusal::new(StatusCode::FORBIDDEN, message));
-        }
-        Ok((room, user))
-    }
-
     /// What a newcomer wants to have first.
     pub(super) fn since(&self) -> Result<Since, Refusal> {
         let Some(text) = self.value("since") else {
@@ -240,9 +245,40 @@ impl Query {
         pairs.find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// Whose connection it is, as it says itself: the server lets everybody in.
-    fn user(&self) -> Result<UserId, Refusal> {
+    /// The token that a request brings: in its query, where browsers can put it, or in a header, where
+    /// no log has it (RFC 6750, 2.1). Empty when there is none.
+    fn token(&self, headers: &HeaderMap) -> Result<Cow<'_, str>, Refusal> {
+        if let Some(token) = self.value("token") {
+            return Ok(token);
+        }
+        const SCHEME: &str = "bearer ";
+        let value = only(headers, &header::AUTHORIZATION)?.and_then(|value| value.to_str().ok());
+        let token = value.and_then(|value| {
+            let (scheme, token) = value.split_at_checked(SCHEME.len())?;
+            scheme.eq_ignore_ascii_case(SCHEME).then(|| token.trim())
+        });
+        Ok(token.unwrap_or_default().to_owned().into())
+    }
+
+    /// Whose connection it is, as it says itself.
+    fn uid(&self) -> Result<UserId, Refusal> {
         let uid = self.value("uid").unwrap_or_default();
         UserId::parse(&uid).map_err(|error| Refusal::bad_request(format!("uid: {error}")))
+    }
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        let message = error.to_string();
+        match error {
+            AccessError::Expired | AccessError::Unproven(_) => {
+                let challenge = HeaderValue::from_static("Bearer");
+                Self::new(StatusCode::UNAUTHORIZED, message)
+                    .with(header::WWW_AUTHENTICATE, challenge)
+            }
+            AccessError::Name(_) => Self::bad_request(message),
+            AccessError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, message),
+            AccessError::UserLimit { .. } => Self::too_many(message),
+        }
     }
 }

@@ -2,8 +2,9 @@
 //! an embedder begins.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     fmt,
+    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     close::Close,
-    config::{Config, RoomConfig},
+    config::{Config, ConfigError, PublishRight, RoomConfig, SubscribeRight},
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
         Receipt, Retired, RoomSetup,
@@ -27,14 +28,20 @@ use crate::{
     sync::{Mutex, RwLock},
 };
 
+mod access;
+mod budget;
 mod encoder;
 mod patience;
+mod quota;
 mod rates;
 mod room;
 mod status;
 
+pub use access::{Access, AccessError, Credentials, Expiry, Grant, Identity};
+pub use budget::{Budget, Spending};
 pub use encoder::Tongue;
 pub(crate) use patience::Patience;
+pub use quota::{Quota, Share, network_of};
 pub use rates::Rates;
 pub use room::{Room, Subscription};
 pub use status::{DeliveryStatus, NodeStatus, RoomSummary};
@@ -62,6 +69,11 @@ pub struct Node<F: Fanout> {
     counters: Counters,
     deliveries: Arc<Deliveries>,
     history_budget: Arc<HistoryBudget>,
+    access: Access,
+    /// Connections that have said whose they are, by user.
+    users: Arc<Quota<UserId>>,
+    /// Connections by address.
+    addresses: Arc<Quota<IpAddr>>,
     /// Rooms by name. First in the lock order; held for a look-up or a change, and no room's lock is
     /// taken under it. Read by every subscribe, written when rooms appear and go.
     rooms: RwLock<HashMap<RoomName, Arc<Room<F>>>>,
@@ -125,10 +137,15 @@ impl std::error::Error for RoomError {}
 
 impl<F: Fanout> Node<F> {
     /// A node without rooms or sessions.
-    #[must_use]
-    pub fn new(config: Config) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// [`ConfigError`], when what tokens are checked by can't be used.
+    pub fn new(config: Config) -> Result<Arc<Self>, ConfigError> {
         let history_budget = Arc::new(HistoryBudget::new(config.limits.history_bytes));
-        Arc::new(Self {
+        Ok(Arc::new(Self {
+            access: Access::new(&config)?,
+            users: Quota::new(config.limits.connections_per_user),
+            addresses: Quota::new(config.limits.connections_per_address),
             config,
             id: Uuid::new_v4().to_string(),
             started: Instant::now(),
@@ -139,7 +156,7 @@ impl<F: Fanout> Node<F> {
             sessions: Mutex::new(Slab::new()),
             sampler: Mutex::new(Sampler::new(Instant::now())),
             board: Mutex::default(),
-        })
+        }))
     }
 
     /// How the server runs.
@@ -164,6 +181,64 @@ impl<F: Fanout> Node<F> {
     #[must_use]
     pub fn deliveries(&self) -> &Arc<Deliveries> {
         &self.deliveries
+    }
+
+    /// What decides who may connect.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// The connections by address.
+    #[must_use]
+    pub fn addresses(&self) -> &Arc<Quota<IpAddr>> {
+        &self.addresses
+    }
+
+    /// Who that is, with a place among the connections of its user.
+    ///
+    /// # Errors
+    /// [`AccessError`], when he may not connect, or has as many connections as he may.
+    pub fn identify(&self, credentials: Credentials<'_>) -> Result<Identity, AccessError> {
+        self.seated(self.access.identify(credentials)?)
+    }
+
+    /// The same for who comes for one room only, with his right to it.
+    ///
+    /// # Errors
+    /// As [`identify`](Self::identify); or he may not be there.
+    pub fn admit(
+        &self,
+        credentials: Credentials<'_>,
+        room: &RoomName,
+    ) -> Result<(Identity, Grant), AccessError> {
+        let right = self.rights(room).0;
+        let (identity, grant) = self.access.admit(credentials, room, right)?;
+        Ok((self.seated(identity)?, grant))
+    }
+
+    fn seated(&self, identity: Identity) -> Result<Identity, AccessError> {
+        if identity.user.is_anonymous() {
+            return Ok(identity);
+        }
+        let place = self.users.take(identity.user.clone());
+        let connections_max = self.users.max();
+        let place = place.ok_or(AccessError::UserLimit { connections_max })?;
+        Ok(Identity {
+            place: Some(Arc::new(place)),
+            ..identity
+        })
+    }
+
+    /// Who may be in the room of that name, and who may publish there, whether it is there or not.
+    pub fn rights(&self, name: &RoomName) -> (SubscribeRight, PublishRight) {
+        match self.find(name) {
+            Some(room) => room.rights(),
+            None => {
+                let config = self.config.room(name.namespace());
+                (config.subscribe, config.publish)
+            }
+        }
     }
 
     /// Opens the room of that name with options of its own, for as long as the node lives. For rooms
@@ -429,10 +504,9 @@ impl<F: Fanout> Node<F> {
         let mut status = status::collect(self, &rooms, rates, rooms_max).await;
         // Last: a session that is counted as closed is not among them any more.
         let sessions = self.sessions.lock();
-        let users = sessions.iter().map(|(_, entry)| &entry.user);
-        let users: HashSet<_> = users.filter(|user| !user.is_anonymous()).collect();
-        status.users = users.len();
         status.connections = sessions.len();
+        drop(sessions);
+        status.users = self.users.holders();
         status
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Node;
 use crate::{
-    config::{RoomConfig, SlowPolicy},
+    config::{PublishRight, RoomConfig, SlowPolicy, SubscribeRight},
     fanout::{Fanout, Pace, Retired},
     id::RoomName,
     publication::Publication,
@@ -16,6 +16,8 @@ pub struct Room<F: Fanout> {
     name: RoomName,
     engine: Arc<F>,
     slow: SlowPolicy,
+    subscribe: SubscribeRight,
+    publish: PublishRight,
     is_kept: bool,
 }
 
@@ -25,6 +27,8 @@ impl<F: Fanout> Room<F> {
             name,
             engine,
             slow: config.slow,
+            subscribe: config.subscribe,
+            publish: config.publish,
             is_kept: false,
         }
     }
@@ -52,6 +56,12 @@ impl<F: Fanout> Room<F> {
     #[must_use]
     pub fn engine(&self) -> &Arc<F> {
         &self.engine
+    }
+
+    /// Who may be here, and who may publish here.
+    #[must_use]
+    pub fn rights(&self) -> (SubscribeRight, PublishRight) {
+        (self.subscribe, self.publish)
     }
 
     /// What happens to a member that falls behind.

@@ -1,10 +1,10 @@
 //! Accepting: one loop that nothing ends but its being dropped.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError},
+    sync::{Semaphore, TryAcquireError},
     time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -13,8 +13,9 @@ use tracing::{debug, warn};
 use super::connection;
 use crate::{
     fanout::Fanout,
-    http::{Connection, Http},
-    node::Node,
+    http::{Connection, Http, Permit},
+    node::{Budget, Node, network_of},
+    sync::Mutex,
 };
 
 /// How long accepting rests when there are no descriptors or no memory. The connection stays in the
@@ -25,7 +26,7 @@ const REST: Duration = Duration::from_millis(50);
 /// A failing accept is logged this often at the most.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Connections that are being told that the node is full, at the same time. Others beyond it are
+/// Connections that are being told that there is no place, at the same time. Others beyond it are
 /// closed without a word. Their descriptors come out of the reserve.
 const TURNED_AWAY_MAX: usize = 32;
 
@@ -60,41 +61,57 @@ impl<F: Fanout> Acceptor<F> {
                     continue;
                 }
             };
-            match self.permits.clone().try_acquire_owned() {
+            match self.admit(peer) {
                 Ok(permit) => self.serve(stream, peer, permit),
-                Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                    self.turn_away(stream, &turning_away);
-                }
+                Err(answer) => self.turn_away(stream, answer, &turning_away),
             }
         }
     }
 
-    fn serve(&self, stream: TcpStream, peer: std::net::SocketAddr, permit: OwnedSemaphorePermit) {
+    /// A place for `peer`, or what it is told instead.
+    fn admit(&self, peer: SocketAddr) -> Result<Permit, &'static [u8]> {
+        let network = network_of(peer.ip());
+        let share = self.node.addresses().take(network);
+        let share = share.ok_or(connection::ADDRESS_FULL)?;
+        match self.permits.clone().try_acquire_owned() {
+            Ok(place) => Ok(Permit {
+                _place: place,
+                _share: share,
+            }),
+            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => Err(connection::NODE_FULL),
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, peer: SocketAddr, permit: Permit) {
         self.node.counters().accepted.add(1);
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "can't turn off Nagle's algorithm");
         }
+        let limits = &self.node.config().limits;
         let connection = Connection {
             peer,
             permit: Arc::new(permit),
+            budget: limits
+                .commands_per_second
+                .map(|commands| Arc::new(Mutex::new(Budget::new(commands)))),
             handover: Arc::default(),
         };
         let timeouts = &self.node.config().timeouts;
-        let limits = connection::HttpLimits {
+        let http_limits = connection::HttpLimits {
             head_timeout: timeouts.request_head,
-            head_bytes: self.node.config().limits.head_bytes,
+            head_bytes: limits.head_bytes,
             write_timeout: timeouts.write,
         };
         let (http, draining) = (self.http.clone(), self.draining.clone());
-        let serving = connection::serve(stream, connection, http, limits, draining);
+        let serving = connection::serve(stream, connection, http, http_limits, draining);
         self.connections.spawn(serving);
     }
 
-    fn turn_away(&self, stream: TcpStream, turning_away: &Arc<Semaphore>) {
+    fn turn_away(&self, stream: TcpStream, answer: &'static [u8], turning_away: &Arc<Semaphore>) {
         self.node.counters().turned_away.add(1);
         if let Ok(place) = turning_away.clone().try_acquire_owned() {
             self.connections.spawn(async move {
-                connection::turn_away(stream).await;
+                connection::turn_away(stream, answer).await;
                 drop(place);
             });
         }

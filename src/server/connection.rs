@@ -27,9 +27,14 @@ use crate::{
 /// How long a connection that is turned away may take to read why.
 const TURN_AWAY_TIMEOUT: Duration = Duration::from_secs(1);
 
-const NODE_FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+pub(super) const NODE_FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/json\r\ncontent-length: 82\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
     {\"error\":{\"code\":503,\"message\":\"the server is full, try again in a few seconds\"}}\n";
+
+pub(super) const ADDRESS_FULL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\n\
+    content-type: application/json\r\ncontent-length: 133\r\nretry-after: 5\r\nconnection: close\r\n\r\n\
+    {\"error\":{\"code\":429,\"message\":\"as many connections from your address as there may be \
+    (limits.connections_per_address), close one\"}}\n";
 
 /// What a connection may take while it speaks HTTP.
 #[derive(Debug, Clone, Copy)]
@@ -95,9 +100,9 @@ pub(super) async fn serve<F: Fanout>(
 }
 
 /// Tells a connection for which there is no place to come back later.
-pub(super) async fn turn_away(mut stream: TcpStream) {
+pub(super) async fn turn_away(mut stream: TcpStream, answer: &[u8]) {
     let telling = async {
-        stream.write_all(NODE_FULL).await?;
+        stream.write_all(answer).await?;
         stream.shutdown().await?;
         // Closed with its request unread, the answer might be lost in a reset.
         let mut ignored = [0; 512];
@@ -114,13 +119,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_of_a_full_node_says_its_own_length() {
-        let text = str::from_utf8(NODE_FULL).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.contains(&format!("content-length: {}\r\n", body.len())),
-            "{}",
-            body.len()
-        );
+    fn the_answers_to_whom_there_is_no_place_for_say_their_own_length() {
+        for answer in [NODE_FULL, ADDRESS_FULL] {
+            let text = str::from_utf8(answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(
+                head.contains(&format!("content-length: {}\r\n", body.len())),
+                "{}",
+                body.len()
+            );
+        }
     }
 }

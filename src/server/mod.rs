@@ -91,7 +91,7 @@ impl<F: Fanout> Server<F> {
         let local_addr = listener.local_addr().map_err(bind_error)?;
         let api_key = config.api.key.clone().unwrap_or_else(Secret::random);
         Ok(Self {
-            node: Node::new(config),
+            node: Node::new(config).map_err(ServeError::Config)?,
             listener,
             local_addr,
             api_key,

@@ -25,6 +25,8 @@ pub(super) enum Due {
     Ping,
     /// What the way in does once an interval.
     Tick,
+    /// Looking for rights that have ended.
+    Expiry,
     /// The end.
     Close(Close),
 }
@@ -34,6 +36,8 @@ pub(super) enum Due {
 pub(super) struct Rhythm {
     /// Whether the peer has to say who it is within the login deadline.
     pub(super) has_login: bool,
+    /// Whether the peer can bring a new token when an old one's time is over.
+    pub(super) has_refresh: bool,
     /// Whether the peer answers pings. One that can't is only written to, so that the network tells
     /// if nobody is there.
     pub(super) has_pongs: bool,
@@ -47,6 +51,7 @@ impl Rhythm {
     /// Pings and pongs, and nothing else.
     pub(super) const PINGS: Self = Self {
         has_login: false,
+        has_refresh: false,
         has_pongs: true,
         ping_max: Duration::MAX,
         tick: None,
@@ -62,6 +67,9 @@ pub(super) struct Clock {
     pong_timeout: Option<Duration>,
     tick_interval: Duration,
     write_timeout: Duration,
+    /// From an expiry to its consequence.
+    grace: Duration,
+    expiry: Option<Instant>,
     login_deadline: Option<Instant>,
     next_ping: Instant,
     next_tick: Option<Instant>,
@@ -85,6 +93,12 @@ impl Clock {
             pong_timeout: rhythm.has_pongs.then_some(timeouts.pong),
             tick_interval: rhythm.tick.unwrap_or_default(),
             write_timeout: timeouts.write,
+            grace: if rhythm.has_refresh {
+                timeouts.refresh
+            } else {
+                Duration::ZERO
+            },
+            expiry: None,
             login_deadline,
             next_ping: first_ping,
             next_tick,
@@ -96,6 +110,22 @@ impl Clock {
     /// The peer has said who it is.
     pub(super) fn login(&mut self) {
         self.login_deadline = None;
+    }
+
+    /// The first of the session's rights ends then; none does without.
+    pub(super) fn expire_at(&mut self, expiry: Option<Instant>) {
+        if self.expiry == expiry {
+            return;
+        }
+        self.expiry = expiry;
+        if let Some(at) = expiry {
+            self.ring_by(at + self.grace);
+        }
+    }
+
+    /// How long a right that has ended is still good for, so that a new token can come.
+    pub(super) fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// The peer has sent something.
@@ -155,6 +185,13 @@ impl Clock {
                 "no connect command in time",
             ));
         }
+        let expiry = self.expiry.map(|at| at + self.grace);
+        if has_passed(expiry) {
+            // Until the session has looked, and says what is next.
+            self.expiry = None;
+            self.ring_by(now);
+            return Due::Expiry;
+        }
         let mut is_ping_due = self.next_ping <= now;
         if is_ping_due {
             self.next_ping = now + self.ping_interval;
@@ -175,6 +212,7 @@ impl Clock {
             pong_deadline,
             write_deadline,
             self.next_tick,
+            expiry,
         ];
         self.timer
             .as_mut()
@@ -304,6 +342,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_expiry_is_due_after_the_grace_that_the_way_in_gives() {
+        for (has_refresh, grace) in [(false, Duration::ZERO), (true, timeouts().refresh)] {
+            let rhythm = Rhythm {
+                has_refresh,
+                has_pongs: false,
+                ..Rhythm::PINGS
+            };
+            let mut clock = Clock::new(&timeouts(), rhythm);
+            let start = Instant::now();
+            clock.expire_at(Some(start + Duration::from_secs(100)));
+            clock.expire_at(Some(start + Duration::from_secs(40)));
+            while ring(&mut clock).await != Due::Expiry {}
+            assert_eq!(start.elapsed().as_secs(), 40 + grace.as_secs());
+            clock.expire_at(None);
+            for _ in 0..10 {
+                assert_ne!(ring(&mut clock).await, Due::Expiry);
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_peer_that_cannot_answer_is_pinged_and_never_missed() {
         let rhythm = Rhythm {
             has_pongs: false,
@@ -335,7 +394,7 @@ mod tests {
                     pings += 1;
                     clock.heard();
                 }
-                Due::Nothing => {}
+                Due::Nothing | Due::Expiry => {}
                 Due::Close(close) => panic!("{close}"),
             }
         }

@@ -13,7 +13,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpStream, task::yield_now, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::yield_now,
+    time::{Instant, timeout},
+};
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
@@ -21,7 +25,7 @@ use crate::{
     close::{Close, CloseReason},
     fanout::Fanout,
     id::{RoomName, UserId},
-    node::Node,
+    node::{Budget, Grant, Identity, Node},
     notifier::{Call, Instruction, Notifier},
     protocol::plain::Since,
 };
@@ -33,7 +37,7 @@ mod socket;
 
 use clock::{Clock, Due};
 use dialect::{Centrifugo, Dialect, Plain, Sse, StatusStream};
-use rooms::Rooms;
+use rooms::{Expired, Rooms};
 use socket::{Inbound, Socket, Turn};
 
 /// Replies that may wait for a peer that doesn't read them, in bytes. Beyond it no command of its is
@@ -52,8 +56,6 @@ pub struct Upgraded {
     pub glued: Bytes,
     /// The other end.
     pub peer: SocketAddr,
-    /// Whose connection it is.
-    pub user: UserId,
     /// What it speaks.
     pub way: WayIn,
 }
@@ -65,9 +67,13 @@ pub enum WayIn {
     Centrifugo {
         /// Whether pings are WebSocket's own instead of the protocol's.
         has_native_pings: bool,
+        /// Who it says it is, for as long as it has brought no token.
+        uid: UserId,
     },
     /// Plain broadcast.
     Plain {
+        /// Who it is, and its right to the room.
+        admitted: (Identity, Grant),
         /// Where.
         room: RoomName,
         /// What it wants to have first.
@@ -75,6 +81,8 @@ pub enum WayIn {
     },
     /// Server-sent events. Nothing of the answer is written yet.
     Sse {
+        /// Who it is, and its right to the room.
+        admitted: (Identity, Grant),
         /// Where.
         room: RoomName,
         /// What it wants to have first.
@@ -97,43 +105,52 @@ pub async fn serve<F: Fanout>(node: Arc<Node<F>>, upgraded: Upgraded) {
         stream,
         glued,
         peer,
-        user,
         way,
     } = upgraded;
     let client = Uuid::new_v4().to_string();
-    debug!(client, %peer, ?user, way = way.label(), "session began");
-    let message_bytes_max = node.config().limits.message_bytes;
+    debug!(client, %peer, user = ?way.user(), way = way.label(), "session began");
+    let limits = &node.config().limits;
+    let message_bytes_max = limits.message_bytes;
+    let budget = limits.commands_per_second.map(Budget::new);
     let socket = match way {
         WayIn::Sse { .. } => Socket::one_way(stream),
         _ => Socket::new(stream, message_bytes_max),
     };
     let end = match way {
-        WayIn::Centrifugo { has_native_pings } => {
-            let dialect = Centrifugo::new(has_native_pings);
-            Session::new(node, socket, dialect, &client, user)
+        WayIn::Centrifugo {
+            has_native_pings,
+            uid,
+        } => {
+            let dialect = Centrifugo::new(has_native_pings, uid, budget);
+            Session::new(node, socket, dialect, &client)
                 .run(&glued)
                 .await
         }
-        WayIn::Plain { room, since } => {
-            let dialect = Plain::new(room, since);
-            Session::new(node, socket, dialect, &client, user)
+        WayIn::Plain {
+            admitted,
+            room,
+            since,
+        } => {
+            let dialect = Plain::new(room, since, admitted, budget);
+            Session::new(node, socket, dialect, &client)
                 .run(&glued)
                 .await
         }
         WayIn::Sse {
+            admitted,
             room,
             since,
             head,
             refusal,
         } => {
-            let dialect = Sse::new(room, since, head, refusal);
-            Session::new(node, socket, dialect, &client, user)
+            let dialect = Sse::new(room, since, admitted, head, refusal);
+            Session::new(node, socket, dialect, &client)
                 .run(&glued)
                 .await
         }
         WayIn::Status { rooms_max } => {
             let dialect = StatusStream::new(rooms_max);
-            Session::new(node, socket, dialect, &client, user)
+            Session::new(node, socket, dialect, &client)
                 .run(&glued)
                 .await
         }
@@ -163,6 +180,15 @@ impl WayIn {
             Self::Status { .. } => "status",
         }
     }
+
+    /// Who it is, as far as that is known before it has said a word.
+    fn user(&self) -> Option<&UserId> {
+        match self {
+            Self::Centrifugo { uid, .. } => Some(uid),
+            Self::Plain { admitted, .. } | Self::Sse { admitted, .. } => Some(&admitted.0.user),
+            Self::Status { .. } => None,
+        }
+    }
 }
 
 /// One session.
@@ -186,9 +212,9 @@ struct Wake {
 }
 
 impl<F: Fanout, D: Dialect<F>> Session<F, D> {
-    fn new(node: Arc<Node<F>>, socket: Socket, dialect: D, client: &str, user: UserId) -> Self {
+    fn new(node: Arc<Node<F>>, socket: Socket, dialect: D, client: &str) -> Self {
         let notifier = Arc::new(Notifier::default());
-        let rooms = Rooms::new(node.clone(), notifier.clone(), client, user);
+        let rooms = Rooms::new(node.clone(), notifier.clone(), client);
         let clock = Clock::new(&node.config().timeouts, D::RHYTHM);
         Self {
             node,
@@ -219,6 +245,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     /// Reads, handles and writes until there is a reason to end.
     async fn serve(&mut self, glued: &[u8]) -> Result<std::convert::Infallible, Close> {
         self.dialect.begin(&mut self.rooms).await?;
+        self.clock.expire_at(self.rooms.next_expiry());
         if !glued.is_empty() {
             let turn = self.socket.receive(glued);
             self.take(turn, glued.len()).await?;
@@ -249,6 +276,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 Due::Nothing => {}
                 Due::Ping => self.dialect.ping(&mut self.rooms),
                 Due::Tick => self.dialect.tick(&mut self.rooms).await,
+                Due::Expiry => self.expire()?,
                 Due::Close(close) => return Err(close),
             }
         }
@@ -340,6 +368,23 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         Ok(())
     }
 
+    /// Ends what no token allows any more.
+    fn expire(&mut self) -> Result<(), Close> {
+        match self.rooms.expired(Instant::now(), self.clock.grace()) {
+            Expired::Connection => {
+                let detail = "the token has expired, come back with a new one";
+                return Err(Close::new(CloseReason::Expired, detail));
+            }
+            Expired::Rooms(rooms) => {
+                for room in rooms {
+                    self.dialect.expired(&mut self.rooms, &room)?;
+                }
+            }
+        }
+        self.clock.expire_at(self.rooms.next_expiry());
+        Ok(())
+    }
+
     /// Handles one message, resting where its replies pile up or
     /// others have to run first.
     async fn handle(&mut self, message: &Inbound) -> Result<(), Close> {
@@ -349,6 +394,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             if self.dialect.is_logged_in() {
                 self.clock.login();
             }
+            self.clock.expire_at(self.rooms.next_expiry());
             while self.has_unread_replies() {
                 self.flush()?;
                 if self.has_unread_replies() {

@@ -1,14 +1,18 @@
 //! Where a session is: its memberships, and the outbox that writes for them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 use crate::{
     close::{Close, CloseReason},
-    config::SlowPolicy,
+    config::{PublishRight, SlowPolicy},
     fanout::{Admission, CatchUp, Fanout, Membership, Newcomer},
     history::{Kept, Position},
     id::{RoomName, UserId},
-    node::{Node, Patience, RoomError, SessionGuard, Subscription, Tongue},
+    node::{
+        Expiry, Grant, Identity, Node, Patience, RoomError, SessionGuard, Subscription, Tongue,
+    },
     notifier::{Notifier, SeatKey},
     outbox::{Lag, Outbox, SkipTo},
     protocol::centrifugo::push::client_info,
@@ -23,11 +27,14 @@ const BATCH_MAX: usize = 32;
 pub(super) struct Rooms<F: Fanout> {
     node: Arc<Node<F>>,
     entry: SessionGuard<F>,
+    identity: Identity,
     info: Arc<ClientInfo>,
     /// What is still to be written.
     pub(super) outbox: Outbox,
     /// Few enough that looking through them is quicker than hashing a name.
     joined: Vec<Joined<F>>,
+    /// The first of all expiries, the identity's and the memberships'.
+    next_expiry: Option<Instant>,
     patience: Patience,
 }
 
@@ -37,8 +44,26 @@ struct Joined<F: Fanout> {
     key: SeatKey,
     /// Not because the peer asked for it.
     is_by_server: bool,
+    expiry: Option<Expiry>,
+    /// Who the session is to others here.
+    info: Arc<ClientInfo>,
     _membership: Membership<F>,
     subscription: Subscription<F>,
+}
+
+/// Rights that have ended.
+#[derive(Debug)]
+pub(super) enum Expired {
+    /// To be connected.
+    Connection,
+    /// To be in these rooms.
+    Rooms(Vec<RoomName>),
+}
+
+impl<F: Fanout> Joined<F> {
+    fn name(&self) -> &RoomName {
+        self.subscription.room().name()
+    }
 }
 
 /// What a session finds in a room that it joins.
@@ -58,21 +83,18 @@ pub(super) struct Gap {
 }
 
 impl<F: Fanout> Rooms<F> {
-    pub(super) fn new(
-        node: Arc<Node<F>>,
-        notifier: Arc<Notifier>,
-        client: &str,
-        user: UserId,
-    ) -> Self {
+    pub(super) fn new(node: Arc<Node<F>>, notifier: Arc<Notifier>, client: &str) -> Self {
         let entry = node.enter(notifier.clone(), client);
         let outbox = Outbox::new(notifier, node.deliveries().clone());
-        let info = Arc::new(client_info(client, user));
+        let info = Arc::new(client_info(client, UserId::default(), None, None));
         Self {
             node,
             entry,
+            identity: Identity::default(),
             info,
             outbox,
             joined: Vec::new(),
+            next_expiry: None,
             patience: Patience::default(),
         }
     }
@@ -86,9 +108,49 @@ impl<F: Fanout> Rooms<F> {
         &self.info
     }
 
-    /// Notes that the peer is who it says it is.
-    pub(super) fn log_in(&self) {
-        self.entry.log_in(&self.info.user);
+    /// Notes who the peer is, before it is in any room.
+    pub(super) fn log_in(&mut self, identity: Identity) {
+        let user = identity.user.clone();
+        self.entry.log_in(&user);
+        let info = client_info(&self.info.client, user, identity.info.as_deref(), None);
+        self.info = Arc::new(info);
+        self.identity = identity;
+        self.note_expiries();
+    }
+
+    /// Notes until when the peer is who it is.
+    pub(super) fn refresh(&mut self, expiry: Option<Expiry>) {
+        self.identity.expiry = expiry;
+        self.note_expiries();
+    }
+
+    /// Notes until when the session may be in one of its rooms.
+    pub(super) fn refresh_room(&mut self, key: SeatKey, expiry: Option<Expiry>) {
+        if let Some(joined) = self.joined.iter_mut().find(|joined| joined.key == key) {
+            joined.expiry = expiry;
+        }
+        self.note_expiries();
+    }
+
+    /// When the first of its rights ends.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.next_expiry
+    }
+
+    /// What of its rights has ended by `now`, `grace` ago or more.
+    pub(super) fn expired(&self, now: Instant, grace: Duration) -> Expired {
+        let is_over = |expiry: &Option<Expiry>| expiry.is_some_and(|at| at.at + grace <= now);
+        if is_over(&self.identity.expiry) {
+            return Expired::Connection;
+        }
+        let over = self.joined.iter().filter(|joined| is_over(&joined.expiry));
+        Expired::Rooms(over.map(|joined| joined.name().clone()).collect())
+    }
+
+    fn note_expiries(&mut self) {
+        let rooms = self.joined.iter().map(|joined| &joined.expiry);
+        let all = rooms.chain([&self.identity.expiry]).flatten();
+        self.next_expiry = all.map(|expiry| expiry.at).min();
     }
 
     /// How many rooms the peer has asked for.
@@ -102,18 +164,38 @@ impl<F: Fanout> Rooms<F> {
         let joined = self
             .joined
             .iter()
-            .find(|joined| joined.subscription.room().name().as_str() == name);
+            .find(|joined| joined.name().as_str() == name);
         joined.map(|joined| joined.key)
     }
 
-    /// Joins the room of that name, in which the session is not yet.
+    /// Who the session is in one of its rooms, if it may publish there.
+    pub(super) fn publisher_in(&self, key: SeatKey) -> Option<&Arc<ClientInfo>> {
+        let joined = self.joined.iter().find(|joined| joined.key == key)?;
+        let (_, right) = joined.subscription.room().rights();
+        self.may_publish(right, true).then_some(&joined.info)
+    }
+
+    /// Whether it may publish where that is the right to.
+    pub(super) fn may_publish(&self, right: PublishRight, is_member: bool) -> bool {
+        match right {
+            PublishRight::Anyone => true,
+            PublishRight::Users => !self.info.user.is_anonymous(),
+            PublishRight::Members => is_member,
+            PublishRight::Nobody => false,
+        }
+    }
+
+    /// Joins the room of that name, in which the session is not yet, by the right of `grant`.
     pub(super) async fn join(
         &mut self,
         name: &RoomName,
+        grant: Grant,
         tongue: Tongue,
         catch_up: CatchUp,
     ) -> Result<(SeatKey, Welcome), RoomError> {
-        self.enter(name, tongue, catch_up, false).await
+        let admitted = self.enter(name, grant, tongue, catch_up, false).await?;
+        self.note_expiries();
+        Ok(admitted)
     }
 
     /// The same, for the server.
@@ -123,19 +205,29 @@ impl<F: Fanout> Rooms<F> {
         tongue: Tongue,
         catch_up: CatchUp,
     ) -> Result<(SeatKey, Welcome), RoomError> {
-        self.enter(name, tongue, catch_up, true).await
+        let grant = Grant::default();
+        self.enter(name, grant, tongue, catch_up, true).await
     }
 
     async fn enter(
         &mut self,
         name: &RoomName,
+        grant: Grant,
         tongue: Tongue,
         catch_up: CatchUp,
         is_by_server: bool,
     ) -> Result<(SeatKey, Welcome), RoomError> {
         let seat = self.outbox.vacant_seat();
+        let info = match grant.info.as_deref() {
+            None => self.info.clone(),
+            chan_info => {
+                let user = self.info.user.clone();
+                let conn_info = self.identity.info.as_deref();
+                Arc::new(client_info(&self.info.client, user, conn_info, chan_info))
+            }
+        };
         let newcomer = Newcomer {
-            info: self.info.clone(),
+            info: info.clone(),
             dialect: tongue.dialect(),
             seat: seat.clone(),
         };
@@ -150,6 +242,8 @@ impl<F: Fanout> Rooms<F> {
         self.joined.push(Joined {
             key,
             is_by_server,
+            expiry: grant.expiry,
+            info,
             _membership: membership,
             subscription,
         });
@@ -162,6 +256,7 @@ impl<F: Fanout> Rooms<F> {
             // First the outbox, then the membership: what the one lets go, the other counts.
             self.outbox.detach(key);
             self.joined.swap_remove(index);
+            self.note_expiries();
         }
     }
 

@@ -33,6 +33,7 @@ impl ApiError {
         match self.code {
             ErrorCode::Internal => 500,
             ErrorCode::UnknownChannel | ErrorCode::MethodNotFound => 404,
+            ErrorCode::TokenExpired => 401,
             ErrorCode::PermissionDenied => 403,
             ErrorCode::AlreadySubscribed => 409,
             ErrorCode::LimitExceeded | ErrorCode::TooManyRequests => 429,

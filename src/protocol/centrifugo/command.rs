@@ -39,9 +39,9 @@ pub enum Request<'a> {
     /// A method that the embedder may have registered.
     Rpc,
     /// A new connection token.
-    Refresh,
+    Refresh(Refresh<'a>),
     /// A new subscription token.
-    SubRefresh,
+    SubRefresh(SubRefresh<'a>),
     /// A message for the server, without a reply.
     Send,
     /// A method that nobody knows.
@@ -92,6 +92,27 @@ pub struct Subscribe<'a> {
     pub offset: u64,
     /// Whether to be told who comes and goes.
     pub join_leave: bool,
+}
+
+/// The parameters of `refresh`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Refresh<'a> {
+    /// Who it still is.
+    #[serde(borrow)]
+    pub token: Cow<'a, str>,
+}
+
+/// The parameters of `sub_refresh`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SubRefresh<'a> {
+    /// Which room.
+    #[serde(borrow)]
+    pub channel: Cow<'a, str>,
+    /// A right to it.
+    #[serde(borrow)]
+    pub token: Cow<'a, str>,
 }
 
 /// The parameters of commands that only name a room.
@@ -227,8 +248,8 @@ impl<'a> Request<'a> {
             "presence_stats" => Self::PresenceStats(serde_json::from_str(json)?),
             "history" => Self::History(serde_json::from_str(json)?),
             "rpc" => Self::Rpc,
-            "refresh" => Self::Refresh,
-            "sub_refresh" => Self::SubRefresh,
+            "refresh" => Self::Refresh(serde_json::from_str(json)?),
+            "sub_refresh" => Self::SubRefresh(serde_json::from_str(json)?),
             "send" => Self::Send,
             _ => Self::Unknown(name),
         })

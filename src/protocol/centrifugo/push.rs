@@ -153,10 +153,21 @@ pub fn put_subscribe(out: &mut impl BufMut, room: &RoomName, subscribed: &Subscr
     put_push(out, room, b"subscribe", &result);
 }
 
-/// Appends the news that the server has taken the client out of `room`, as one frame. The code says
-/// that it is to stay out.
-pub fn put_unsubscribe(out: &mut impl BufMut, room: &RoomName) {
-    let result = br#"{"code":2000,"reason":"server unsubscribe"}"#;
+/// Why the server takes a client out of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsubscribed {
+    /// It was told to: the client is to stay out.
+    ByServer,
+    /// Its right has ended: it may come back with a new token.
+    Expired,
+}
+
+/// Appends the news that the server has taken the client out of `room`, as one frame.
+pub fn put_unsubscribe(out: &mut impl BufMut, room: &RoomName, why: Unsubscribed) {
+    let result = match why {
+        Unsubscribed::ByServer => &br#"{"code":2000,"reason":"server unsubscribe"}"#[..],
+        Unsubscribed::Expired => br#"{"code":2501,"reason":"subscription expired"}"#,
+    };
     put_push(out, room, b"unsubscribe", result);
 }
 
@@ -178,9 +189,15 @@ fn put_push(out: &mut impl BufMut, room: &RoomName, kind: &[u8], result: &[u8]) 
     );
 }
 
-/// A client as others see it, once encoded.
+/// A client as others see it, once encoded; with what its tokens say of it, for all rooms and for
+/// one: each is a JSON value on one line.
 #[must_use]
-pub fn client_info(client: &str, user: UserId) -> ClientInfo {
+pub fn client_info(
+    client: &str,
+    user: UserId,
+    conn_info: Option<&str>,
+    chan_info: Option<&str>,
+) -> ClientInfo {
     #[derive(Serialize)]
     struct Info<'a> {
         user: &'a str,
@@ -194,6 +211,14 @@ pub fn client_info(client: &str, user: UserId) -> ClientInfo {
             client,
         },
     );
+    let told = [("conn_info", conn_info), ("chan_info", chan_info)];
+    for (key, info) in told {
+        let Some(info) = info else { continue };
+        encoded.pop();
+        for part in [",\"", key, "\":", info, "}"] {
+            encoded.extend_from_slice(part.as_bytes());
+        }
+    }
     ClientInfo {
         client: client.into(),
         user,
@@ -245,12 +270,12 @@ mod tests {
 
     #[test]
     fn a_clients_publication_says_whose_it_is() {
-        let info = client_info("c1", UserId::parse("ada").unwrap());
+        let info = client_info("c1", UserId::parse("ada").unwrap(), None, Some("7"));
         assert_eq!(
             pushed(PayloadKind::Json, b"1", Some(info)),
             concat!(
                 r#"{"push":{"channel":"a\"b","pub":{"data":1,"#,
-                r#""info":{"user":"ada","client":"c1"},"offset":7}}}"#
+                r#""info":{"user":"ada","client":"c1","chan_info":7},"offset":7}}}"#
             )
         );
     }

@@ -32,6 +32,8 @@ pub enum ErrorCode {
     BadRequest,
     /// The server, or the room, does not do this.
     NotAvailable,
+    /// The token was good, until its time was over: a new one is wanted.
+    TokenExpired,
     /// It asks for more in a while than it may.
     TooManyRequests,
     /// The position is of another epoch, or ahead of the present.
@@ -51,6 +53,7 @@ impl ErrorCode {
             Self::LimitExceeded => 106,
             Self::BadRequest => 107,
             Self::NotAvailable => 108,
+            Self::TokenExpired => 109,
             Self::TooManyRequests => 111,
             Self::UnrecoverablePosition => 112,
         }
@@ -75,6 +78,7 @@ impl ErrorCode {
             Self::LimitExceeded => "limit exceeded",
             Self::BadRequest => "bad request",
             Self::NotAvailable => "not available",
+            Self::TokenExpired => "token expired",
             Self::TooManyRequests => "too many requests",
             Self::UnrecoverablePosition => "unrecoverable position",
         }
@@ -100,6 +104,9 @@ pub struct Connected<'a> {
     pub pong: bool,
     /// The server's id.
     pub node: &'a str,
+    /// When the connection ends without a new token.
+    #[serde(flatten)]
+    pub lifetime: Lifetime,
     /// Rooms that the server has put the client in, by their names.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub subs: BTreeMap<&'a str, Subscribed<'a>>,
@@ -129,6 +136,43 @@ pub struct Subscribed<'a> {
     /// Whether it asked for it.
     #[serde(skip_serializing_if = "is_default")]
     pub was_recovering: bool,
+    /// When it ends without a new token.
+    #[serde(flatten)]
+    pub lifetime: Lifetime,
+}
+
+/// When something ends, if it does.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Lifetime {
+    /// Whether it does.
+    #[serde(skip_serializing_if = "is_default")]
+    pub expires: bool,
+    /// In how many seconds.
+    #[serde(skip_serializing_if = "is_default")]
+    pub ttl: u32,
+}
+
+impl Lifetime {
+    /// Of that many seconds, or without end.
+    #[must_use]
+    pub fn new(ttl_s: Option<u32>) -> Self {
+        Self {
+            expires: ttl_s.is_some(),
+            ttl: ttl_s.unwrap_or_default(),
+        }
+    }
+}
+
+/// The result of `refresh`.
+#[derive(Debug, Serialize)]
+pub struct Refreshed<'a> {
+    /// This connection's own id.
+    pub client: &'a str,
+    /// The server's version.
+    pub version: &'a str,
+    /// When the connection ends without a new token.
+    #[serde(flatten)]
+    pub lifetime: Lifetime,
 }
 
 /// The result of `history`.

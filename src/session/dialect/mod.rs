@@ -8,6 +8,8 @@ use super::{
 use crate::{
     close::{Close, CloseReason},
     fanout::Fanout,
+    id::RoomName,
+    node::{AccessError, Budget},
     notifier::Instruction,
     outbox::Lag,
 };
@@ -21,6 +23,24 @@ pub(super) use centrifugo::Centrifugo;
 pub(super) use plain::Plain;
 pub(super) use sse::Sse;
 pub(super) use status::StatusStream;
+
+impl From<AccessError> for Close {
+    fn from(error: AccessError) -> Self {
+        let reason = match error {
+            AccessError::Expired => CloseReason::Expired,
+            AccessError::Unproven(_) | AccessError::Name(_) => CloseReason::BadToken,
+            AccessError::Forbidden(_) => CloseReason::PermissionDenied,
+            AccessError::UserLimit { .. } => CloseReason::UserLimit,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+/// What somebody is told who gives more commands than he may.
+fn over_budget(budget: &Budget) -> String {
+    let per_second = budget.per_second();
+    format!("more than {per_second} a second (limits.commands_per_second), slow down")
+}
 
 /// One way in. What it returns as an error ends the session.
 pub(super) trait Dialect<F: Fanout>: Send {
@@ -63,6 +83,11 @@ pub(super) trait Dialect<F: Fanout>: Send {
         rooms: &mut Rooms<F>,
         instruction: Instruction,
     ) -> impl Future<Output = Result<(), Close>> + Send;
+
+    /// The right to be in one of its rooms has ended.
+    fn expired(&mut self, _rooms: &mut Rooms<F>, _room: &RoomName) -> Result<(), Close> {
+        Err(CloseReason::Expired.into())
+    }
 
     /// Whether the peer has said who it is.
     fn is_logged_in(&self) -> bool;

@@ -1,14 +1,16 @@
 //! Plain broadcast: what a peer sends goes to everybody in its room, itself included.
 
+use std::mem;
+
 use bytes::Bytes;
 
-use super::Dialect;
+use super::{Dialect, over_budget};
 use crate::{
     close::{Close, CloseReason},
     fanout::{CatchUp, Fanout},
     frame::{self, FrameKind},
     id::RoomName,
-    node::{RoomError, Tongue},
+    node::{Budget, Grant, Identity, RoomError, Spending, Tongue},
     notifier::{Instruction, SeatKey},
     outbox::Lag,
     protocol::plain::{self, Since},
@@ -21,16 +23,27 @@ use crate::{
 pub(in crate::session) struct Plain {
     room: RoomName,
     since: Since,
+    /// Who it is and what right it has to the room, until it begins.
+    admitted: Option<(Identity, Grant)>,
+    /// None when it may send as many messages as it can.
+    budget: Option<Budget>,
     key: SeatKey,
     /// What this turn has brought.
     batch: Vec<Publication>,
 }
 
 impl Plain {
-    pub(in crate::session) fn new(room: RoomName, since: Since) -> Self {
+    pub(in crate::session) fn new(
+        room: RoomName,
+        since: Since,
+        admitted: (Identity, Grant),
+        budget: Option<Budget>,
+    ) -> Self {
         Self {
             room,
             since,
+            admitted: Some(admitted),
+            budget,
             key: 0,
             batch: Vec::new(),
         }
@@ -58,12 +71,15 @@ pub(super) fn catch_up(since: &Since) -> CatchUp {
 
 impl<F: Fanout> Dialect<F> for Plain {
     async fn begin(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
-        rooms.log_in();
+        let (mut identity, grant) = self.admitted.take().unwrap_or_default();
+        let mut by_server = mem::take(&mut identity.rooms);
+        by_server.extend(identity.user.personal_room());
+        rooms.log_in(identity);
         let missed = catch_up(&self.since);
-        let joined = rooms.join(&self.room, Tongue::Plain, missed).await;
+        let joined = rooms.join(&self.room, grant, Tongue::Plain, missed).await;
         let (key, welcome) = joined.map_err(refused)?;
         self.key = key;
-        if let Some(room) = rooms.info().user.personal_room() {
+        for room in by_server {
             join_by_server(rooms, &room).await?;
         }
         for kept in welcome.missed.into_iter().flatten() {
@@ -82,10 +98,20 @@ impl<F: Fanout> Dialect<F> for Plain {
             Inbound::Text(text) => (PayloadKind::Text, Bytes::from(text.clone())),
             Inbound::Binary(bytes) => (PayloadKind::Binary, bytes.clone()),
         };
+        if let Some(budget) = &mut self.budget
+            && budget.spend() != Spending::Within
+        {
+            // There is no way to refuse one message, and none may be lost in silence.
+            return Err(Close::new(CloseReason::RateLimited, over_budget(budget)));
+        }
+        let Some(publisher) = rooms.publisher_in(self.key) else {
+            let detail = "clients like this one may only listen in this room";
+            return Err(Close::new(CloseReason::PermissionDenied, detail));
+        };
         self.batch.push(Publication {
             kind,
             payload,
-            info: Some(rooms.info().clone()),
+            info: Some(publisher.clone()),
         });
         Ok(None)
     }

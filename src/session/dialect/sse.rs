@@ -10,7 +10,7 @@ use crate::{
     fanout::Fanout,
     history::Position,
     id::RoomName,
-    node::Tongue,
+    node::{Grant, Identity, Tongue},
     notifier::Instruction,
     outbox::Lag,
     protocol::{plain::Since, sse},
@@ -29,6 +29,8 @@ const COMMENT_INTERVAL_MAX: Duration = Duration::from_secs(15);
 pub(in crate::session) struct Sse {
     room: RoomName,
     since: Since,
+    /// Who it is and what right it has to the room, until it begins.
+    admitted: Option<(Identity, Grant)>,
     /// The head of the answer, until it is given.
     head: Bytes,
     /// The answer instead, if the room can't be had.
@@ -47,12 +49,14 @@ impl Sse {
     pub(in crate::session) fn new(
         room: RoomName,
         since: Since,
+        admitted: (Identity, Grant),
         head: Bytes,
         refusal: Bytes,
     ) -> Self {
         Self {
             room,
             since,
+            admitted: Some(admitted),
             head,
             refusal,
             is_open: false,
@@ -119,10 +123,10 @@ impl<F: Fanout> Dialect<F> for Sse {
     }
 
     async fn begin(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
-        rooms.log_in();
-        let joined = rooms
-            .join(&self.room, Tongue::Sse, catch_up(&self.since))
-            .await;
+        let (identity, grant) = self.admitted.take().unwrap_or_default();
+        rooms.log_in(identity);
+        let missed = catch_up(&self.since);
+        let joined = rooms.join(&self.room, grant, Tongue::Sse, missed).await;
         match joined {
             Ok((_, welcome)) => {
                 self.open(rooms.outbox.replies(), welcome);

@@ -90,13 +90,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{config::Config, fanout::Registry, id::UserId, node::Node, notifier::Notifier};
+    use crate::{config::Config, fanout::Registry, node::Node, notifier::Notifier};
 
     #[tokio::test]
     async fn nothing_queues_up_for_a_peer_that_reads_nothing() {
-        let node = Node::<Registry>::new(Config::default());
-        let user = UserId::parse("").unwrap();
-        let mut rooms = Rooms::new(node, Arc::new(Notifier::default()), "client", user);
+        let node = Node::<Registry>::new(Config::default()).unwrap();
+        let mut rooms = Rooms::new(node, Arc::new(Notifier::default()), "client");
         let mut stream = StatusStream::new(0);
         stream.tick(&mut rooms).await;
         let one = rooms.outbox.reply_bytes();

@@ -1,6 +1,6 @@
 //! What each Centrifugo command does: from its parameters to a result or a refusal.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, mem, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -10,15 +10,16 @@ use crate::{
     close::{Close, CloseReason},
     fanout::{CatchUp, Fanout, HistoryQuery, HistoryRefusal},
     id::RoomName,
-    node::{RoomError, Tongue},
+    node::{AccessError, Credentials, Expiry, Grant, RoomError, Tongue},
     protocol::centrifugo::{
         ErrorCode,
-        command::{Connect, History, Publish, Subscribe},
+        command::{Connect, History, Publish, Refresh, SubRefresh, Subscribe},
         reply::{
-            Connected, HistoryResult, PresenceResult, PresenceStats, Publications, Subscribed,
+            Connected, HistoryResult, Lifetime, PresenceResult, PresenceStats, Publications,
+            Refreshed, Subscribed,
         },
     },
-    publication::{PayloadKind, Publication},
+    publication::{ClientInfo, PayloadKind, Publication},
     session::rooms::{Rooms, Welcome},
 };
 
@@ -28,6 +29,18 @@ pub(super) struct Refusal(pub(super) ErrorCode, pub(super) String);
 impl From<RoomError> for Refusal {
     fn from(error: RoomError) -> Self {
         Self(ErrorCode::LimitExceeded, error.to_string())
+    }
+}
+
+impl From<AccessError> for Refusal {
+    fn from(error: AccessError) -> Self {
+        let code = match error {
+            AccessError::Expired => ErrorCode::TokenExpired,
+            AccessError::Name(_) => ErrorCode::BadRequest,
+            AccessError::UserLimit { .. } => ErrorCode::LimitExceeded,
+            AccessError::Unproven(_) | AccessError::Forbidden(_) => ErrorCode::PermissionDenied,
+        };
+        Self(code, error.to_string())
     }
 }
 
@@ -47,29 +60,40 @@ impl Centrifugo {
         if self.is_connected {
             return Err(malformed("a second connect"));
         }
-        if !connect.token.is_empty() {
-            return Err(Close::new(
-                CloseReason::BadToken,
-                "this server has no token secret",
-            ));
-        }
-        self.is_connected = true;
-        rooms.log_in();
-        let personal_room = rooms.info().user.personal_room();
-        let welcome = match &personal_room {
-            None => None,
-            Some(room) => {
-                let wanted = connect.subs.get(room.as_str());
-                let missed = wanted.map_or(CatchUp::Nothing, |wanted| {
-                    catch_up(wanted.recover, &wanted.epoch, wanted.offset)
-                });
-                let joined = rooms.join_by_server(room, Tongue::Centrifugo, missed);
-                let (_, welcome) = joined.await.map_err(refused)?;
-                let asked = wanted.filter(|wanted| wanted.recover);
-                Some((room, welcome, asked.map(|wanted| wanted.offset)))
-            }
+        let credentials = Credentials {
+            token: &connect.token,
+            uid: self.uid.as_str(),
         };
-        let subs = welcome
+        let mut identity = match rooms.node().identify(credentials) {
+            Ok(identity) => identity,
+            // It stays a stranger, who may try again with a new one until the login deadline.
+            Err(error @ AccessError::Expired) => {
+                let Refusal(code, detail) = error.into();
+                self.replies.error(id, code, &detail);
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.is_connected = true;
+        let lifetime = lifetime(identity.expiry);
+        let mut by_server = mem::take(&mut identity.rooms);
+        by_server.extend(identity.user.personal_room());
+        rooms.log_in(identity);
+        let mut welcomes = Vec::with_capacity(by_server.len());
+        for room in &by_server {
+            if rooms.find(room.as_str()).is_some() {
+                continue;
+            }
+            let wanted = connect.subs.get(room.as_str());
+            let missed = wanted.map_or(CatchUp::Nothing, |wanted| {
+                catch_up(wanted.recover, &wanted.epoch, wanted.offset)
+            });
+            let joined = rooms.join_by_server(room, Tongue::Centrifugo, missed);
+            let (_, welcome) = joined.await.map_err(refused)?;
+            let asked = wanted.filter(|wanted| wanted.recover);
+            welcomes.push((room, welcome, asked.map(|wanted| wanted.offset)));
+        }
+        let subs = welcomes
             .iter()
             .map(|(room, welcome, asked)| (room.as_str(), subscribed(welcome, *asked)));
         let node = rooms.node();
@@ -84,6 +108,7 @@ impl Centrifugo {
             ping,
             pong: ping > 0,
             node: node.id(),
+            lifetime,
             subs: subs.collect(),
         };
         self.replies.result(id, "connect", &connected);
@@ -96,11 +121,7 @@ impl Centrifugo {
         id: u32,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), Refusal> {
-        let name = admissible(rooms, &subscribe.channel)?;
-        if !subscribe.token.is_empty() {
-            let detail = "this server has no token secret to check a token with".to_owned();
-            return Err(Refusal(ErrorCode::PermissionDenied, detail));
-        }
+        let (name, grant) = granted(rooms, &subscribe.channel, &subscribe.token)?;
         if rooms.find(name.as_str()).is_some() {
             return Err(ErrorCode::AlreadySubscribed.into());
         }
@@ -115,10 +136,79 @@ impl Centrifugo {
             Tongue::Centrifugo
         };
         let missed = catch_up(subscribe.recover, &subscribe.epoch, subscribe.offset);
-        let (_, welcome) = rooms.join(&name, tongue, missed).await?;
+        let lifetime = lifetime(grant.expiry);
+        let (_, welcome) = rooms.join(&name, grant, tongue, missed).await?;
         let asked = subscribe.recover.then_some(subscribe.offset);
-        let result = subscribed(&welcome, asked);
+        let result = Subscribed {
+            lifetime,
+            ..subscribed(&welcome, asked)
+        };
         self.replies.result(id, "subscribe", &result);
+        Ok(())
+    }
+
+    /// A new token for the connection. One of another user's, or one that proves nothing, ends it.
+    pub(super) fn refresh<F: Fanout>(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        id: u32,
+        refresh: &Refresh<'_>,
+    ) -> Result<(), Close> {
+        let access = rooms.node().access();
+        if !access.has_tokens() {
+            let detail = "this server has nothing to check a token by (tokens.hmac_secret)";
+            self.replies.error(id, ErrorCode::NotAvailable, detail);
+            return Ok(());
+        }
+        if refresh.token.is_empty() {
+            let detail = "token is missing, must be a new one";
+            self.replies.error(id, ErrorCode::BadRequest, detail);
+            return Ok(());
+        }
+        let token = &refresh.token;
+        match access.identify(Credentials { token, uid: "" }) {
+            Ok(identity) if identity.user == rooms.info().user => {
+                rooms.refresh(identity.expiry);
+                let result = Refreshed {
+                    client: &rooms.info().client,
+                    version: env!("CARGO_PKG_VERSION"),
+                    lifetime: lifetime(identity.expiry),
+                };
+                self.replies.result(id, "refresh", &result);
+                Ok(())
+            }
+            Ok(_) => Err(Close::new(
+                CloseReason::BadToken,
+                "the new token is another user's",
+            )),
+            Err(error @ AccessError::Expired) => {
+                let Refusal(code, detail) = error.into();
+                self.replies.error(id, code, &detail);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A new token for one room.
+    pub(super) fn sub_refresh<F: Fanout>(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        id: u32,
+        refresh: &SubRefresh<'_>,
+    ) -> Result<(), Refusal> {
+        let key = rooms.find(&refresh.channel).ok_or_else(|| {
+            let detail = "it is not in that room".to_owned();
+            Refusal(ErrorCode::BadRequest, detail)
+        })?;
+        if refresh.token.is_empty() {
+            let detail = "token is missing, must be a new one".to_owned();
+            return Err(Refusal(ErrorCode::BadRequest, detail));
+        }
+        let (_, grant) = granted(rooms, &refresh.channel, &refresh.token)?;
+        rooms.refresh_room(key, grant.expiry);
+        let lifetime = lifetime(grant.expiry);
+        self.replies.result(id, "sub_refresh", &lifetime);
         Ok(())
     }
 
@@ -137,16 +227,22 @@ impl Centrifugo {
                 "data is missing, must be a JSON value".to_owned(),
             )
         })?;
-        let publication = Publication {
+        let publication = |info: &Arc<ClientInfo>| Publication {
             kind: PayloadKind::Json,
             payload: shared(frame, data),
-            info: Some(rooms.info().clone()),
+            info: Some(info.clone()),
         };
         if let Some(key) = rooms.find(&publish.channel) {
+            let publisher = rooms.publisher_in(key).ok_or_else(may_not_publish)?;
             self.batch_key = key;
-            self.batch.push(publication);
+            self.batch.push(publication(publisher));
         } else {
-            let name = admissible(rooms, &publish.channel)?;
+            let (name, _) = granted(rooms, &publish.channel, "")?;
+            let (_, right) = rooms.node().rights(&name);
+            if !rooms.may_publish(right, false) {
+                return Err(may_not_publish());
+            }
+            let publication = publication(rooms.info());
             if !rooms.publish_elsewhere(&name, publication).await? {
                 return Ok(false);
             }
@@ -194,7 +290,7 @@ impl Centrifugo {
         id: u32,
         history: &History<'_>,
     ) -> Result<(), Refusal> {
-        let name = admissible(rooms, &history.channel)?;
+        let name = visible(rooms, &history.channel)?;
         let since = history.since.as_ref();
         let query = HistoryQuery {
             // Negative asks for all.
@@ -216,20 +312,40 @@ impl Centrifugo {
     }
 }
 
-/// The room of that name, if there can be one and this client may be in it.
-fn admissible<F: Fanout>(rooms: &Rooms<F>, channel: &str) -> Result<RoomName, Refusal> {
+/// The room of that name, if there can be one, and this client's right to be in it.
+fn granted<F: Fanout>(
+    rooms: &Rooms<F>,
+    channel: &str,
+    token: &str,
+) -> Result<(RoomName, Grant), Refusal> {
     let name = RoomName::parse(channel)
         .map_err(|error| Refusal(ErrorCode::BadRequest, error.to_string()))?;
-    if name.admits(&rooms.info().user) {
-        Ok(name)
-    } else {
-        Err(ErrorCode::PermissionDenied.into())
+    let (right, _) = rooms.node().rights(&name);
+    let user = &rooms.info().user;
+    let grant = rooms.node().access().grant(user, &name, right, token)?;
+    Ok((name, grant))
+}
+
+/// The room of that name, if this client is in it or may be.
+fn visible<F: Fanout>(rooms: &Rooms<F>, channel: &str) -> Result<RoomName, Refusal> {
+    if rooms.find(channel).is_none() {
+        return granted(rooms, channel, "").map(|(name, _)| name);
     }
+    RoomName::parse(channel).map_err(|error| Refusal(ErrorCode::BadRequest, error.to_string()))
+}
+
+fn may_not_publish() -> Refusal {
+    let detail = "clients like this one may only listen in that room".to_owned();
+    Refusal(ErrorCode::PermissionDenied, detail)
+}
+
+fn lifetime(expiry: Option<Expiry>) -> Lifetime {
+    Lifetime::new(expiry.map(|expiry| expiry.ttl_s))
 }
 
 /// The same, if the room says who is in it.
 fn with_presence<F: Fanout>(rooms: &Rooms<F>, channel: &str) -> Result<RoomName, Refusal> {
-    let name = admissible(rooms, channel)?;
+    let name = visible(rooms, channel)?;
     if rooms.node().config().room(name.namespace()).presence {
         Ok(name)
     } else {

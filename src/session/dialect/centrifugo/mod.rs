@@ -1,18 +1,24 @@
 //! Centrifugo JSON: many rooms over one socket, by commands that are answered in their order.
 
+use std::mem;
+
 use bytes::Bytes;
 use tokio::task::consume_budget;
 
-use super::Dialect;
+use super::{Dialect, over_budget};
 use crate::{
     close::{Close, CloseReason},
     fanout::{CatchUp, Fanout},
     frame::{self, FrameKind},
-    node::Tongue,
+    id::{RoomName, UserId},
+    node::{Budget, Spending, Tongue},
     notifier::{Instruction, SeatKey},
     outbox::Lag,
     protocol::centrifugo::{
-        Command, CommandError, ErrorCode, Request, command::commands, push, reply::Replies,
+        Command, CommandError, ErrorCode, Request,
+        command::commands,
+        push::{self, Unsubscribed},
+        reply::Replies,
     },
     publication::Publication,
     session::{REPLY_BYTES_MAX, clock::Rhythm, rooms::Rooms, socket::Inbound},
@@ -26,6 +32,12 @@ use commands::{Refusal, refused, subscribed};
 #[derive(Debug)]
 pub(in crate::session) struct Centrifugo {
     has_native_pings: bool,
+    /// Who the peer says it is, for as long as it has brought no token.
+    uid: UserId,
+    /// None when it may give as many commands as it can.
+    budget: Option<Budget>,
+    /// Whether the command at hand is paid for: one that has to wait comes again.
+    is_paid: bool,
     is_connected: bool,
     /// Pings of ours that have no answer yet.
     pongs_awaited: u32,
@@ -37,9 +49,16 @@ pub(in crate::session) struct Centrifugo {
 }
 
 impl Centrifugo {
-    pub(in crate::session) fn new(has_native_pings: bool) -> Self {
+    pub(in crate::session) fn new(
+        has_native_pings: bool,
+        uid: UserId,
+        budget: Option<Budget>,
+    ) -> Self {
         Self {
             has_native_pings,
+            uid,
+            budget,
+            is_paid: false,
             is_connected: false,
             pongs_awaited: 0,
             replies: Replies::default(),
@@ -59,6 +78,10 @@ impl Centrifugo {
         let Command { id, request } = command;
         if !self.is_connected && !matches!(request, Request::Connect(_)) {
             return Err(malformed("the first command must be connect"));
+        }
+        let is_paid = mem::replace(&mut self.is_paid, true);
+        if id > 0 && !is_paid && !self.is_affordable(id)? {
+            return Ok(true);
         }
         // Commands take effect in their order, so what was published before comes first, but for
         // publications that go out together.
@@ -96,16 +119,34 @@ impl Centrifugo {
             Request::PresenceStats(room) => self.presence_stats(rooms, id, &room.channel).await,
             Request::History(history) => self.history(rooms, id, &history).await,
             Request::Rpc => Err(ErrorCode::NotAvailable.into()),
-            Request::Refresh | Request::SubRefresh => {
-                let detail = "this server has no token secret".to_owned();
-                Err(Refusal(ErrorCode::NotAvailable, detail))
+            Request::Refresh(refresh) => {
+                return self.refresh(rooms, id, &refresh).map(|()| true);
             }
+            Request::SubRefresh(refresh) => self.sub_refresh(rooms, id, &refresh),
             Request::Unknown(_) => Err(ErrorCode::MethodNotFound.into()),
         };
         if let Err(Refusal(code, detail)) = answered {
             self.replies.error(id, code, &detail);
         }
         Ok(true)
+    }
+
+    /// Whether the command `id` is within the budget. If not, it is refused, until the peer has been
+    /// told often enough.
+    fn is_affordable(&mut self, id: u32) -> Result<bool, Close> {
+        let Some(budget) = &mut self.budget else {
+            return Ok(true);
+        };
+        let spending = budget.spend();
+        if spending == Spending::Within {
+            return Ok(true);
+        }
+        let detail = over_budget(budget);
+        if spending == Spending::FarOver {
+            return Err(Close::new(CloseReason::RateLimited, detail));
+        }
+        self.replies.error(id, ErrorCode::TooManyRequests, &detail);
+        Ok(false)
     }
 
     fn pong(&mut self) -> Result<(), Close> {
@@ -118,6 +159,7 @@ impl Centrifugo {
 impl<F: Fanout> Dialect<F> for Centrifugo {
     const RHYTHM: Rhythm = Rhythm {
         has_login: true,
+        has_refresh: true,
         ..Rhythm::PINGS
     };
 
@@ -126,6 +168,14 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
     }
 
     async fn begin(&mut self, _: &mut Rooms<F>) -> Result<(), Close> {
+        Ok(())
+    }
+
+    fn expired(&mut self, rooms: &mut Rooms<F>, room: &RoomName) -> Result<(), Close> {
+        if let Some(key) = rooms.find(room.as_str()) {
+            rooms.leave(key);
+            push::put_unsubscribe(rooms.outbox.replies(), room, Unsubscribed::Expired);
+        }
         Ok(())
     }
 
@@ -150,6 +200,7 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
                 }
                 Err(error) => Err(malformed(error.to_string())),
             };
+            self.is_paid = matches!(handled, Ok(false));
             // A frame of small commands can ask for far more than it is long.
             let unread_bytes = rooms.outbox.reply_bytes() + self.replies.bytes();
             match handled {
@@ -195,7 +246,7 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
             Instruction::Unsubscribe(room) => {
                 if let Some(key) = rooms.find(room.as_str()) {
                     rooms.leave(key);
-                    push::put_unsubscribe(rooms.outbox.replies(), &room);
+                    push::put_unsubscribe(rooms.outbox.replies(), &room, Unsubscribed::ByServer);
                 }
             }
         }
