@@ -18,8 +18,7 @@ pub struct Client {
 
 impl Client {
     /// The member that `newcomer` became, with the generation that the timeline gave it.
-    #[must_use]
-    pub fn new(newcomer: Newcomer, generation: u64) -> Self {
+    pub(super) fn new(newcomer: Newcomer, generation: u64) -> Self {
         let Newcomer {
             info,
             dialect,
@@ -31,6 +30,11 @@ impl Client {
             seat,
             info,
         }
+    }
+
+    /// Unique in the room, for its [`ClientId`].
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// How it wants its frames.

@@ -12,8 +12,8 @@ use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership, Newcomer,
-    Pace, Receipt, Retired, RoomSetup, RoomStatus,
+    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace, Receipt,
+    Retired, RoomSetup, RoomStatus,
     client::{self, Client},
     timeline::{Growth, Timeline},
 };
@@ -338,22 +338,10 @@ impl Actor {
     }
 
     fn admit(&mut self, room: Arc<Hub>, newcomer: Newcomer, catch_up: &CatchUp) -> Admission<Hub> {
-        let Newcomer {
-            info,
-            dialect,
-            seat,
-        } = &newcomer;
-        let admitted = self.timeline.admit(seat, info, *dialect, catch_up);
+        let admitted = self.timeline.admit(newcomer, catch_up);
         let (admitted, growth) = admitted.expect(NOT_RETIRED);
-        let generation = admitted.generation;
-        let slot = self.clients.insert(Client::new(newcomer, generation));
         self.growth.merge(growth);
-        Admission {
-            membership: Membership::new(room, ClientId { slot, generation }),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        }
+        admitted.enter(room, |client| self.clients.insert(client))
     }
 
     fn dismiss(&mut self, id: ClientId) {

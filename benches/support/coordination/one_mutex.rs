@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use slab::Slab;
 use slabcast::{
     fanout::{
-        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
-        Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+        Receipt, Retired, RoomSetup, RoomStatus,
         engine::{self, Client, Growth, Timeline},
     },
     id::ClientId,
@@ -65,21 +65,10 @@ impl Fanout for OneMutex {
         catch_up: CatchUp,
     ) -> Result<Admission<Self>, Retired> {
         let mut room = self.room.lock();
-        let Newcomer {
-            info,
-            dialect,
-            seat,
-        } = &newcomer;
-        let (admitted, growth) = room.order.admit(seat, info, *dialect, &catch_up)?;
-        let generation = admitted.generation;
-        let slot = room.clients.insert(Client::new(newcomer, generation));
+        let (admitted, growth) = room.order.admit(newcomer, &catch_up)?;
+        let admission = admitted.enter(self.clone(), |client| room.clients.insert(client));
         room.tell(growth);
-        Ok(Admission {
-            membership: Membership::new(self.clone(), ClientId { slot, generation }),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        })
+        Ok(admission)
     }
 
     fn leave(&self, id: ClientId) {

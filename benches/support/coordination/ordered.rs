@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Instant};
 use parking_lot::Mutex;
 use slabcast::{
     fanout::{
-        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
-        Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+        Receipt, Retired, RoomSetup, RoomStatus,
         engine::{self, Client, Growth, Timeline},
     },
     id::ClientId,
@@ -48,26 +48,14 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
         newcomer: Newcomer,
         catch_up: CatchUp,
     ) -> Result<Admission<Self>, Retired> {
-        let (admitted, growth, slot) = {
+        let (admission, growth) = {
             let mut order = self.order.lock();
-            let Newcomer {
-                info,
-                dialect,
-                seat,
-            } = &newcomer;
-            let (admitted, growth) = order.admit(seat, info, *dialect, &catch_up)?;
-            let client = Client::new(newcomer, admitted.generation);
-            let slot = self.members.insert(client);
-            (admitted, growth, slot)
+            let (admitted, growth) = order.admit(newcomer, &catch_up)?;
+            let insert = |client| self.members.insert(client);
+            (admitted.enter(self.clone(), insert), growth)
         };
         self.tell(growth);
-        let generation = admitted.generation;
-        Ok(Admission {
-            membership: Membership::new(self.clone(), ClientId { slot, generation }),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        })
+        Ok(admission)
     }
 
     fn leave(&self, id: ClientId) {

@@ -18,8 +18,8 @@ use parking_lot::Mutex;
 use slab::Slab;
 use slabcast::{
     fanout::{
-        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
-        Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+        Receipt, Retired, RoomSetup, RoomStatus,
         engine::{self, Client, Growth, Timeline},
     },
     id::ClientId,
@@ -336,21 +336,10 @@ impl Hub {
     ) -> Result<Admission<SingleHub>, Retired> {
         let key = handle.key;
         let room = self.rooms.get_mut(&key).ok_or(Retired)?;
-        let Newcomer {
-            info,
-            dialect,
-            seat,
-        } = &newcomer;
-        let (admitted, growth) = room.order.admit(seat, info, *dialect, catch_up)?;
-        let generation = admitted.generation;
-        let slot = room.clients.insert(Client::new(newcomer, generation));
+        let (admitted, growth) = room.order.admit(newcomer, catch_up)?;
+        let admission = admitted.enter(handle, |client| room.clients.insert(client));
         self.grow(key, growth);
-        Ok(Admission {
-            membership: Membership::new(handle, ClientId { slot, generation }),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        })
+        Ok(admission)
     }
 
     /// Members are told at the end of the turn, once for all of it.
