@@ -79,6 +79,21 @@ pub fn take(clients: &mut Slab<Client>, id: ClientId) -> Option<Client> {
     (client.generation == id.generation).then(|| clients.remove(id.slot))
 }
 
+/// Who is there.
+#[must_use]
+pub fn presence(clients: &Slab<Client>) -> Vec<Arc<ClientInfo>> {
+    let infos = clients.iter().map(|(_, client)| client.info().clone());
+    infos.collect()
+}
+
+/// Lets go of what a rush has left behind: a slab never shrinks by itself, and would keep its largest
+/// size for good.
+pub fn shrink(clients: &mut Slab<Client>) {
+    if clients.len() < clients.capacity() / 4 {
+        clients.shrink_to_fit();
+    }
+}
+
 /// Tells every member that there is something new, and notes in `growth` how far all of them are.
 ///
 /// No await, no I/O, no log line, no allocation and no copy for any of them: the lock engine calls

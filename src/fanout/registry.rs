@@ -100,11 +100,7 @@ impl Fanout for Registry {
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        self.clients
-            .read()
-            .iter()
-            .map(|(_, client)| client.info().clone())
-            .collect()
+        client::presence(&self.clients.read())
     }
 
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
@@ -120,26 +116,14 @@ impl Fanout for Registry {
 
     async fn status(&self) -> RoomStatus {
         let order = self.order.lock();
-        let clients = self.clients.read();
-        RoomStatus {
-            clients: clients.len(),
-            pending: clients
-                .iter()
-                .map(|(_, client)| order.pending(client))
-                .sum(),
-            feed_bytes: order.feed_bytes(),
-            offset: order.offset(),
-        }
+        order.status(&self.clients.read())
     }
 
     async fn tidy(&self, now: Instant) {
         let mut order = self.order.lock();
         let mut clients = self.clients.write();
-        order.tidy(clients.iter().map(|(_, client)| client), now);
-        // A slab never shrinks by itself: after a rush it would keep its largest size for good.
-        if clients.len() < clients.capacity() / 4 {
-            clients.shrink_to_fit();
-        }
+        order.tidy(&clients, now);
+        client::shrink(&mut clients);
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {

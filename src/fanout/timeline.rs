@@ -5,9 +5,11 @@
 
 use std::{sync::Arc, time::Instant};
 
+use slab::Slab;
+
 use super::{
     Admission, CatchUp, Dialect, Encode, Event, Fanout, HistoryPage, HistoryQuery, HistoryRefusal,
-    Membership, Newcomer, Pace, Receipt, RoomSetup, client::Client,
+    Membership, Newcomer, Pace, Receipt, RoomSetup, RoomStatus, client::Client,
 };
 use crate::{
     config::RoomConfig,
@@ -283,28 +285,16 @@ impl Timeline {
         Ok(history.clear())
     }
 
-    /// How far a member is behind.
+    /// What the room holds, of which `clients` are all members.
     #[must_use]
-    pub fn pending(&self, client: &Client) -> u64 {
-        let end = self.lanes[usize::from(client.dialect().0)]
-            .feed
-            .bounds()
-            .end;
-        end.saturating_sub(client.seat().position())
-    }
-
-    /// Bytes of encoded frames held, all dialects together.
-    #[must_use]
-    pub fn feed_bytes(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.feed.held_bytes()).sum()
-    }
-
-    /// Publications numbered so far, if the room has a history.
-    #[must_use]
-    pub fn offset(&self) -> u64 {
-        self.history
-            .as_ref()
-            .map_or(0, |history| history.position().offset)
+    pub fn status(&self, clients: &Slab<Client>) -> RoomStatus {
+        let pending = clients.iter().map(|(_, client)| self.pending(client));
+        RoomStatus {
+            clients: clients.len(),
+            pending: pending.sum(),
+            feed_bytes: self.lanes.iter().map(|lane| lane.feed.held_bytes()).sum(),
+            offset: self.position().map_or(0, |position| position.offset),
+        }
     }
 
     /// When history will have nothing left, if it has anything.
@@ -314,12 +304,12 @@ impl Timeline {
     }
 
     /// Lets go of what time has made useless. `clients` says how far everybody is.
-    pub fn tidy<'a>(&mut self, clients: impl Iterator<Item = &'a Client>, now: Instant) {
+    pub fn tidy(&mut self, clients: &Slab<Client>, now: Instant) {
         if let Some(history) = &mut self.history {
             history.expire(now);
         }
         let mut low_water = [u64::MAX; Dialect::MAX];
-        for client in clients {
+        for (_, client) in clients {
             let least = &mut low_water[usize::from(client.dialect().0)];
             *least = client.seat().position().min(*least);
         }
@@ -353,6 +343,13 @@ impl Timeline {
 
     fn position(&self) -> Option<Position> {
         self.history.as_ref().map(History::position)
+    }
+
+    /// How far a member is behind.
+    fn pending(&self, client: &Client) -> u64 {
+        let lane = &self.lanes[usize::from(client.dialect().0)];
+        let end = lane.feed.bounds().end;
+        end.saturating_sub(client.seat().position())
     }
 
     fn catch_up(&self, catch_up: &CatchUp) -> Option<Vec<Kept>> {

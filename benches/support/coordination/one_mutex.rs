@@ -83,9 +83,7 @@ impl Fanout for OneMutex {
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        let room = self.room.lock();
-        let clients = room.clients.iter();
-        clients.map(|(_, client)| client.info().clone()).collect()
+        engine::presence(&self.room.lock().clients)
     }
 
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
@@ -94,20 +92,13 @@ impl Fanout for OneMutex {
 
     async fn status(&self) -> RoomStatus {
         let Room { order, clients } = &*self.room.lock();
-        RoomStatus {
-            clients: clients.len(),
-            pending: clients
-                .iter()
-                .map(|(_, client)| order.pending(client))
-                .sum(),
-            feed_bytes: order.feed_bytes(),
-            offset: order.offset(),
-        }
+        order.status(clients)
     }
 
     async fn tidy(&self, now: Instant) {
         let Room { order, clients } = &mut *self.room.lock();
-        order.tidy(clients.iter().map(|(_, client)| client), now);
+        order.tidy(clients, now);
+        engine::shrink(clients);
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {

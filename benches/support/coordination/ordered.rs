@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
+use slab::Slab;
 use slabcast::{
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
@@ -73,11 +74,7 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        let mut infos = Vec::new();
-        self.members.walk(|clients| {
-            infos.extend(clients.iter().map(|(_, client)| client.info().clone()));
-        });
-        infos
+        engine::presence(&self.all())
     }
 
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
@@ -86,26 +83,12 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
 
     async fn status(&self) -> RoomStatus {
         let order = self.order.lock();
-        let mut status = RoomStatus {
-            feed_bytes: order.feed_bytes(),
-            offset: order.offset(),
-            ..RoomStatus::default()
-        };
-        self.members.walk(|clients| {
-            status.clients += clients.len();
-            let pending = clients.iter().map(|(_, client)| order.pending(client));
-            status.pending += pending.sum::<u64>();
-        });
-        status
+        order.status(&self.all())
     }
 
     async fn tidy(&self, now: Instant) {
         let mut order = self.order.lock();
-        // A copy of the references: house-keeping is rare, and needs all shards at once.
-        let mut all = Vec::new();
-        self.members
-            .walk(|clients| all.extend(clients.iter().map(|(_, client)| client.clone())));
-        order.tidy(all.iter(), now);
+        order.tidy(&self.all(), now);
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {
@@ -114,6 +97,17 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
 }
 
 impl<M: Members<Client>> Ordered<M> {
+    /// All shards as one. A copy of the references: what needs it is rare, and no part of a load.
+    fn all(&self) -> Slab<Client> {
+        let mut all = Slab::new();
+        self.members.walk(|clients| {
+            for (_, client) in clients {
+                all.insert(client.clone());
+            }
+        });
+        all
+    }
+
     fn tell(&self, mut growth: Growth) {
         if growth.is_empty() {
             return;

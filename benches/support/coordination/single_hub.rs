@@ -174,11 +174,7 @@ impl Fanout for SingleHub {
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        self.ask(|room| {
-            let clients = room.clients.iter();
-            clients.map(|(_, client)| client.info().clone()).collect()
-        })
-        .await
+        self.ask(|room| engine::presence(&room.clients)).await
     }
 
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
@@ -186,21 +182,13 @@ impl Fanout for SingleHub {
     }
 
     async fn status(&self) -> RoomStatus {
-        self.ask(|Room { order, clients, .. }| RoomStatus {
-            clients: clients.len(),
-            pending: clients
-                .iter()
-                .map(|(_, client)| order.pending(client))
-                .sum(),
-            feed_bytes: order.feed_bytes(),
-            offset: order.offset(),
-        })
-        .await
+        self.ask(|room| room.order.status(&room.clients)).await
     }
 
     async fn tidy(&self, now: Instant) {
         self.ask(move |Room { order, clients, .. }| {
-            order.tidy(clients.iter().map(|(_, client)| client), now);
+            order.tidy(clients, now);
+            engine::shrink(clients);
         })
         .await;
     }
