@@ -3,7 +3,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,12 +27,14 @@ use crate::{
 };
 
 mod encoder;
+mod error;
 mod patience;
 mod rates;
 mod room;
 mod status;
 
 pub use encoder::Tongue;
+pub use error::RoomError;
 pub(crate) use patience::Patience;
 pub use rates::Rates;
 pub use room::{Room, Subscription};
@@ -93,35 +94,6 @@ impl SessionEntry {
         self.user == *user && client.is_none_or(|client| *self.client == *client)
     }
 }
-
-/// Why a room can't be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RoomError {
-    /// There are as many rooms as may be.
-    TooMany {
-        /// The limit.
-        rooms_max: usize,
-    },
-    /// Its engine failed with a batch in hand. Nobody knows what became of that.
-    Broken,
-}
-
-impl fmt::Display for RoomError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany { rooms_max } => {
-                write!(
-                    f,
-                    "the server has all {rooms_max} rooms that it may have (limits.rooms)"
-                )
-            }
-            Self::Broken => f.write_str("the room failed, and what was published may be lost"),
-        }
-    }
-}
-
-impl std::error::Error for RoomError {}
 
 impl<F: Fanout> Node<F> {
     /// A node without rooms or sessions.
