@@ -10,7 +10,7 @@ mod support;
 
 use std::{future::pending, sync::Arc, time::Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use slabcast::{
     config::{RoomConfig, Secret},
     fanout::{
@@ -109,4 +109,12 @@ async fn over_the_api_it_is_an_internal_error() {
 async fn over_send_it_is_an_internal_error() {
     let response = post("/send?room=lobby", "", "hello").await;
     assert_eq!(response.status, 500, "{}", response.error_message());
+}
+
+#[tokio::test]
+async fn over_centrifugo_it_is_an_internal_error() {
+    let server = TestServer::<Failing>::on_engine(config(|_| ())).await;
+    let publish = json!({"id": 2, "publish": {"channel": "lobby", "data": "hello"}});
+    let reply = server.centrifugo("").await.ask(publish).await;
+    assert_eq!(reply["error"]["code"], 100, "{reply}");
 }

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::protocol::centrifugo::ErrorCode;
+use crate::{
+    close::{Close, CloseReason},
+    protocol::centrifugo::ErrorCode,
+};
 
 /// Why a room can't be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +29,16 @@ impl From<RoomError> for ErrorCode {
     }
 }
 
+impl From<RoomError> for Close {
+    fn from(error: RoomError) -> Self {
+        let reason = match error {
+            RoomError::TooMany { .. } => CloseReason::Refused,
+            RoomError::Broken => CloseReason::Internal,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
 impl fmt::Display for RoomError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -39,3 +52,18 @@ impl fmt::Display for RoomError {
 }
 
 impl std::error::Error for RoomError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_ends_a_session_for_good_and_a_failure_of_ours_until_it_comes_back() {
+        let codes = |error: RoomError| {
+            let reason = Close::from(error).reason;
+            (reason.centrifugo_code(), reason.plain_code())
+        };
+        assert_eq!(codes(RoomError::TooMany { rooms_max: 1 }), (3505, 1008));
+        assert_eq!(codes(RoomError::Broken), (3004, 1011));
+    }
+}

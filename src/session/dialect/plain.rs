@@ -8,7 +8,7 @@ use crate::{
     fanout::{CatchUp, Fanout},
     frame::{self, FrameKind},
     id::RoomName,
-    node::{RoomError, Tongue},
+    node::Tongue,
     notifier::{Instruction, SeatKey},
     outbox::Lag,
     protocol::plain::{self, Since},
@@ -61,7 +61,7 @@ impl<F: Fanout> Dialect<F> for Plain {
         rooms.log_in();
         let missed = catch_up(&self.since);
         let joined = rooms.join(&self.room, Tongue::Plain, missed).await;
-        let (key, welcome) = joined.map_err(refused)?;
+        let (key, welcome) = joined?;
         self.key = key;
         if let Some(room) = rooms.info().user.personal_room() {
             join_by_server(rooms, &room).await?;
@@ -134,11 +134,7 @@ impl<F: Fanout> Dialect<F> for Plain {
 async fn join_by_server<F: Fanout>(rooms: &mut Rooms<F>, room: &RoomName) -> Result<(), Close> {
     if rooms.find(room.as_str()).is_none() {
         let joined = rooms.join_by_server(room, Tongue::Plain, CatchUp::Nothing);
-        joined.await.map_err(refused)?;
+        joined.await?;
     }
     Ok(())
-}
-
-fn refused(error: RoomError) -> Close {
-    Close::new(CloseReason::Refused, error.to_string())
 }

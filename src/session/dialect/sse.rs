@@ -130,7 +130,7 @@ impl<F: Fanout> Dialect<F> for Sse {
             }
             Err(error) => {
                 rooms.outbox.replies().extend_from_slice(&self.refusal);
-                Err(Close::new(CloseReason::Refused, error.to_string()))
+                Err(error.into())
             }
         }
     }

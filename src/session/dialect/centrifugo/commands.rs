@@ -27,7 +27,7 @@ pub(super) struct Refusal(pub(super) ErrorCode, pub(super) String);
 
 impl From<RoomError> for Refusal {
     fn from(error: RoomError) -> Self {
-        Self(ErrorCode::LimitExceeded, error.to_string())
+        Self(error.into(), error.to_string())
     }
 }
 
@@ -64,7 +64,7 @@ impl Centrifugo {
                     catch_up(wanted.recover, &wanted.epoch, wanted.offset)
                 });
                 let joined = rooms.join_by_server(room, Tongue::Centrifugo, missed);
-                let (_, welcome) = joined.await.map_err(refused)?;
+                let (_, welcome) = joined.await?;
                 let asked = wanted.filter(|wanted| wanted.recover);
                 Some((room, welcome, asked.map(|wanted| wanted.offset)))
             }
@@ -274,8 +274,4 @@ pub(super) fn subscribed(welcome: &Welcome, asked: Option<u64>) -> Subscribed<'_
         };
     }
     result
-}
-
-pub(super) fn refused(error: RoomError) -> Close {
-    Close::new(CloseReason::Refused, error.to_string())
 }
