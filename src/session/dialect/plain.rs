@@ -114,10 +114,6 @@ impl<F: Fanout> Dialect<F> for Plain {
         }
     }
 
-    fn is_logged_in(&self) -> bool {
-        true
-    }
-
     fn ping(&mut self, rooms: &mut Rooms<F>) {
         frame::put(rooms.outbox.replies(), FrameKind::Ping, &[]);
     }

@@ -17,7 +17,7 @@ use crate::{
     session::{
         clock::Rhythm,
         rooms::{Rooms, Welcome},
-        socket::{Inbound, Socket},
+        socket::Socket,
     },
 };
 
@@ -135,20 +135,6 @@ impl<F: Fanout> Dialect<F> for Sse {
         }
     }
 
-    async fn message(
-        &mut self,
-        _: &mut Rooms<F>,
-        _: &Inbound,
-        _: usize,
-    ) -> Result<Option<usize>, Close> {
-        // Its socket brings none.
-        Ok(None)
-    }
-
-    async fn end_of_turn(&mut self, _: &mut Rooms<F>) -> Result<bool, Close> {
-        Ok(true)
-    }
-
     async fn follow(&mut self, _: &mut Rooms<F>, instruction: Instruction) -> Result<(), Close> {
         match instruction {
             Instruction::Unsubscribe(room) if room == self.room => {
@@ -158,10 +144,6 @@ impl<F: Fanout> Dialect<F> for Sse {
             // The ids of a stream are positions in one room, so it is in no other.
             _ => Ok(()),
         }
-    }
-
-    fn is_logged_in(&self) -> bool {
-        true
     }
 
     fn ping(&mut self, rooms: &mut Rooms<F>) {
