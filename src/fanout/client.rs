@@ -18,8 +18,7 @@ pub struct Client {
 
 impl Client {
     /// The member that `newcomer` became, with the generation that the timeline gave it.
-    #[must_use]
-    pub fn new(newcomer: Newcomer, generation: u64) -> Self {
+    pub(super) fn new(newcomer: Newcomer, generation: u64) -> Self {
         let Newcomer {
             info,
             dialect,
@@ -31,6 +30,11 @@ impl Client {
             seat,
             info,
         }
+    }
+
+    /// Unique in the room, for its [`ClientId`].
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// How it wants its frames.
@@ -73,6 +77,21 @@ impl Client {
 pub fn take(clients: &mut Slab<Client>, id: ClientId) -> Option<Client> {
     let client = clients.get(id.slot)?;
     (client.generation == id.generation).then(|| clients.remove(id.slot))
+}
+
+/// Who is there.
+#[must_use]
+pub fn presence(clients: &Slab<Client>) -> Vec<Arc<ClientInfo>> {
+    let infos = clients.iter().map(|(_, client)| client.info().clone());
+    infos.collect()
+}
+
+/// Lets go of what a rush has left behind: a slab never shrinks by itself, and would keep its largest
+/// size for good.
+pub fn shrink(clients: &mut Slab<Client>) {
+    if clients.len() < clients.capacity() / 4 {
+        clients.shrink_to_fit();
+    }
 }
 
 /// Tells every member that there is something new, and notes in `growth` how far all of them are.

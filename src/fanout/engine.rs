@@ -2,6 +2,6 @@
 //! touch them when, and nothing else, so engines differ in that alone.
 
 pub use super::{
-    client::{Client, take, tell},
+    client::{Client, presence, shrink, take, tell},
     timeline::{Admitted, Growth, Timeline},
 };

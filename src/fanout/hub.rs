@@ -12,8 +12,8 @@ use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership, Newcomer,
-    Pace, Receipt, Retired, RoomSetup, RoomStatus,
+    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace, Receipt,
+    Retired, RoomSetup, RoomStatus,
     client::{self, Client},
     timeline::{Growth, Timeline},
 };
@@ -306,9 +306,8 @@ impl Actor {
                 self.answers.push(Answer::Admitted(answer, admission));
             }
             Command::Presence(answer) => {
-                let infos = self.clients.iter().map(|(_, client)| client.info().clone());
                 // Here and below: who asked may have gone.
-                let _ = answer.send(infos.collect());
+                let _ = answer.send(client::presence(&self.clients));
             }
             Command::History(query, answer) => {
                 let _ = answer.send(self.timeline.history(&query));
@@ -320,10 +319,11 @@ impl Actor {
                 let _ = answer.send(removed);
             }
             Command::Status(answer) => {
-                let _ = answer.send(self.status());
+                let _ = answer.send(self.timeline.status(&self.clients));
             }
             Command::Tidy(now, answer) => {
-                self.tidy(now);
+                self.timeline.tidy(&self.clients, now);
+                client::shrink(&mut self.clients);
                 let _ = answer.send(());
             }
             Command::Look => {}
@@ -338,22 +338,10 @@ impl Actor {
     }
 
     fn admit(&mut self, room: Arc<Hub>, newcomer: Newcomer, catch_up: &CatchUp) -> Admission<Hub> {
-        let Newcomer {
-            info,
-            dialect,
-            seat,
-        } = &newcomer;
-        let admitted = self.timeline.admit(seat, info, *dialect, catch_up);
+        let admitted = self.timeline.admit(newcomer, catch_up);
         let (admitted, growth) = admitted.expect(NOT_RETIRED);
-        let generation = admitted.generation;
-        let slot = self.clients.insert(Client::new(newcomer, generation));
         self.growth.merge(growth);
-        Admission {
-            membership: Membership::new(room, ClientId { slot, generation }),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        }
+        admitted.enter(room, |client| self.clients.insert(client))
     }
 
     fn dismiss(&mut self, id: ClientId) {
@@ -390,28 +378,6 @@ impl Actor {
     fn record(&self, came: usize) {
         self.door
             .record(came, self.clients.len(), self.timeline.kept_until());
-    }
-
-    fn tidy(&mut self, now: Instant) {
-        let clients = self.clients.iter().map(|(_, client)| client);
-        self.timeline.tidy(clients, now);
-        // A slab never shrinks by itself: after a rush it would keep its largest size for good.
-        if self.clients.len() < self.clients.capacity() / 4 {
-            self.clients.shrink_to_fit();
-        }
-    }
-
-    fn status(&self) -> RoomStatus {
-        let pending = self
-            .clients
-            .iter()
-            .map(|(_, client)| self.timeline.pending(client));
-        RoomStatus {
-            clients: self.clients.len(),
-            pending: pending.sum(),
-            feed_bytes: self.timeline.feed_bytes(),
-            offset: self.timeline.offset(),
-        }
     }
 }
 

@@ -15,8 +15,8 @@ use std::{
 use slab::Slab;
 
 use super::{
-    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership, Newcomer,
-    Pace, Receipt, Retired, RoomSetup, RoomStatus,
+    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace, Receipt,
+    Retired, RoomSetup, RoomStatus,
     client::{self, Client},
     timeline::{Growth, Timeline},
 };
@@ -73,30 +73,16 @@ impl Fanout for Registry {
         newcomer: Newcomer,
         catch_up: CatchUp,
     ) -> Result<Admission<Self>, Retired> {
-        let (admitted, growth, id) = {
+        let (admission, growth) = {
             let mut order = self.order.lock();
-            let Newcomer {
-                info,
-                dialect,
-                seat,
-            } = &newcomer;
-            let (admitted, growth) = order.admit(seat, info, *dialect, &catch_up)?;
-            let generation = admitted.generation;
+            let (admitted, growth) = order.admit(newcomer, &catch_up)?;
             // Under the order: a publication either comes before the snapshot, and is in it, or
             // after this insert, and its walk finds the newcomer.
-            let slot = self
-                .clients
-                .write()
-                .insert(Client::new(newcomer, generation));
-            (admitted, growth, ClientId { slot, generation })
+            let insert = |client| self.clients.write().insert(client);
+            (admitted.enter(self.clone(), insert), growth)
         };
         self.tell(growth);
-        Ok(Admission {
-            membership: Membership::new(self.clone(), id),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        })
+        Ok(admission)
     }
 
     fn leave(&self, id: ClientId) {
@@ -114,11 +100,7 @@ impl Fanout for Registry {
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        self.clients
-            .read()
-            .iter()
-            .map(|(_, client)| client.info().clone())
-            .collect()
+        client::presence(&self.clients.read())
     }
 
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
@@ -134,26 +116,14 @@ impl Fanout for Registry {
 
     async fn status(&self) -> RoomStatus {
         let order = self.order.lock();
-        let clients = self.clients.read();
-        RoomStatus {
-            clients: clients.len(),
-            pending: clients
-                .iter()
-                .map(|(_, client)| order.pending(client))
-                .sum(),
-            feed_bytes: order.feed_bytes(),
-            offset: order.offset(),
-        }
+        order.status(&self.clients.read())
     }
 
     async fn tidy(&self, now: Instant) {
         let mut order = self.order.lock();
         let mut clients = self.clients.write();
-        order.tidy(clients.iter().map(|(_, client)| client), now);
-        // A slab never shrinks by itself: after a rush it would keep its largest size for good.
-        if clients.len() < clients.capacity() / 4 {
-            clients.shrink_to_fit();
-        }
+        order.tidy(&clients, now);
+        client::shrink(&mut clients);
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {

@@ -5,17 +5,19 @@
 
 use std::{sync::Arc, time::Instant};
 
+use slab::Slab;
+
 use super::{
-    CatchUp, Dialect, Encode, Event, HistoryPage, HistoryQuery, HistoryRefusal, Pace, Receipt,
-    RoomSetup, client::Client,
+    Admission, CatchUp, Dialect, Encode, Event, Fanout, HistoryPage, HistoryQuery, HistoryRefusal,
+    Membership, Newcomer, Pace, Receipt, RoomSetup, RoomStatus, client::Client,
 };
 use crate::{
     config::RoomConfig,
     feed::{Append, Bounds, Feed, LagLimit},
     history::{History, HistoryLimit, Kept, Position},
+    id::ClientId,
     metrics::Deliveries,
-    notifier::Seat,
-    publication::{ClientInfo, Publication},
+    publication::Publication,
 };
 
 /// The room was let go before it could be used: look it up again.
@@ -88,17 +90,33 @@ impl Growth {
     }
 }
 
-/// What a newcomer was given, but for its slot.
+/// A newcomer that has its place in the order, and none among the members yet.
 #[derive(Debug)]
+#[must_use = "it counts as a member, and only its membership lets it leave"]
 pub struct Admitted {
-    /// Unique in the room, for its [`ClientId`](crate::id::ClientId).
-    pub generation: u64,
-    /// Where its frames come from now on.
-    pub feed: Arc<Feed>,
-    /// Where history stood at that moment, if the room has one.
-    pub position: Option<Position>,
-    /// What it had missed.
-    pub missed: Option<Vec<Kept>>,
+    client: Client,
+    feed: Arc<Feed>,
+    position: Option<Position>,
+    missed: Option<Vec<Kept>>,
+}
+
+impl Admitted {
+    /// Makes it a member of `room`, before the order is let go: `insert` puts it where the next walk
+    /// finds it, and says in which slot.
+    pub fn enter<F: Fanout>(
+        self,
+        room: Arc<F>,
+        insert: impl FnOnce(Client) -> usize,
+    ) -> Admission<F> {
+        let generation = self.client.generation();
+        let slot = insert(self.client);
+        Admission {
+            membership: Membership::new(room, ClientId { slot, generation }),
+            feed: self.feed,
+            position: self.position,
+            missed: self.missed,
+        }
+    }
 }
 
 impl Timeline {
@@ -177,16 +195,13 @@ impl Timeline {
         ))
     }
 
-    /// Makes `seat` a member's, from this moment on. The caller puts a [`Client`] for it where the
-    /// next walk finds it.
+    /// Gives `newcomer` its place in the order. The caller has it [enter](Admitted::enter) at once.
     ///
     /// # Errors
     /// [`Retired`], and nothing has happened.
     pub fn admit(
         &mut self,
-        seat: &Seat,
-        info: &ClientInfo,
-        dialect: Dialect,
+        newcomer: Newcomer,
         catch_up: &CatchUp,
     ) -> Result<(Admitted, Growth), Retired> {
         self.check_retired()?;
@@ -195,16 +210,15 @@ impl Timeline {
         }
         let missed = self.catch_up(catch_up);
         let position = self.position();
-        let lane = &mut self.lanes[usize::from(dialect.0)];
+        let lane = &mut self.lanes[usize::from(newcomer.dialect.0)];
         lane.members += 1;
         let feed = lane.feed.clone();
-        seat.settle(feed.bounds().end);
+        newcomer.seat.settle(feed.bounds().end);
         self.generations += 1;
-        let generation = self.generations;
         // Its own Join too: by then it stands in the room's order like everybody else.
-        let growth = self.announce(Event::Join(info));
+        let growth = self.announce(Event::Join(&newcomer.info));
         let admitted = Admitted {
-            generation,
+            client: Client::new(newcomer, self.generations),
             feed,
             position,
             missed,
@@ -271,28 +285,16 @@ impl Timeline {
         Ok(history.clear())
     }
 
-    /// How far a member is behind.
+    /// What the room holds, of which `clients` are all members.
     #[must_use]
-    pub fn pending(&self, client: &Client) -> u64 {
-        let end = self.lanes[usize::from(client.dialect().0)]
-            .feed
-            .bounds()
-            .end;
-        end.saturating_sub(client.seat().position())
-    }
-
-    /// Bytes of encoded frames held, all dialects together.
-    #[must_use]
-    pub fn feed_bytes(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.feed.held_bytes()).sum()
-    }
-
-    /// Publications numbered so far, if the room has a history.
-    #[must_use]
-    pub fn offset(&self) -> u64 {
-        self.history
-            .as_ref()
-            .map_or(0, |history| history.position().offset)
+    pub fn status(&self, clients: &Slab<Client>) -> RoomStatus {
+        let pending = clients.iter().map(|(_, client)| self.pending(client));
+        RoomStatus {
+            clients: clients.len(),
+            pending: pending.sum(),
+            feed_bytes: self.lanes.iter().map(|lane| lane.feed.held_bytes()).sum(),
+            offset: self.position().map_or(0, |position| position.offset),
+        }
     }
 
     /// When history will have nothing left, if it has anything.
@@ -302,12 +304,12 @@ impl Timeline {
     }
 
     /// Lets go of what time has made useless. `clients` says how far everybody is.
-    pub fn tidy<'a>(&mut self, clients: impl Iterator<Item = &'a Client>, now: Instant) {
+    pub fn tidy(&mut self, clients: &Slab<Client>, now: Instant) {
         if let Some(history) = &mut self.history {
             history.expire(now);
         }
         let mut low_water = [u64::MAX; Dialect::MAX];
-        for client in clients {
+        for (_, client) in clients {
             let least = &mut low_water[usize::from(client.dialect().0)];
             *least = client.seat().position().min(*least);
         }
@@ -341,6 +343,13 @@ impl Timeline {
 
     fn position(&self) -> Option<Position> {
         self.history.as_ref().map(History::position)
+    }
+
+    /// How far a member is behind.
+    fn pending(&self, client: &Client) -> u64 {
+        let lane = &self.lanes[usize::from(client.dialect().0)];
+        let end = lane.feed.bounds().end;
+        end.saturating_sub(client.seat().position())
     }
 
     fn catch_up(&self, catch_up: &CatchUp) -> Option<Vec<Kept>> {

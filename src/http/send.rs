@@ -21,6 +21,7 @@ use super::{
 use crate::{
     fanout::Fanout,
     id::{RoomName, UserId},
+    node::RoomError,
     publication::{PayloadKind, Publication},
 };
 
@@ -67,8 +68,7 @@ impl<F: Fanout> Http<F> {
             return Err(recipient.nobody("the message was not published"));
         }
         let published = self.node.publish(&room, &mut vec![publication]).await;
-        let receipt = published
-            .map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+        let receipt = published.map_err(refused)?;
         if receipt.members == 0 {
             // The last one left after the look. What was published then is in the room's history.
             let fate = "the last connection went at that moment, and found or left the message in \
@@ -142,6 +142,14 @@ impl<F: Fanout> Http<F> {
             PayloadKind::Json => json_publication(&bytes),
         }
     }
+}
+
+fn refused(error: RoomError) -> Refusal {
+    let status = match error {
+        RoomError::TooMany { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        RoomError::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Refusal::new(status, error.to_string())
 }
 
 /// What a body of that media type is. `curl -d` calls everything a form.

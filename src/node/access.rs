@@ -1,7 +1,7 @@
 //! Who may connect, as whom and for how long; and who may be in which room.
 
 use std::{
-    fmt, fs,
+    fs,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -9,13 +9,13 @@ use std::{
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::quota::Share;
+use super::{error::AccessError, quota::Share};
 use crate::{
     config::{Config, ConfigError, SubscribeRight},
-    id::{NameError, RoomName, UserId},
+    id::{RoomName, UserId},
     protocol::{
         api::request::on_one_line,
-        token::{Token, TokenError, Verifier},
+        token::{Token, Verifier},
     },
 };
 
@@ -67,56 +67,6 @@ pub struct Expiry {
     pub at: Instant,
     /// In how many seconds from now that was, when it was learnt.
     pub ttl_s: u32,
-}
-
-/// Why somebody may not do what he wants to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AccessError {
-    /// His token was good, until its time was over.
-    Expired,
-    /// It proves nothing, or there is none where one is needed; with what to do.
-    Unproven(String),
-    /// A name can't be one.
-    Name(NameError),
-    /// He is known, and may not; with why.
-    Forbidden(String),
-    /// He has as many connections as he may.
-    UserLimit {
-        /// The limit.
-        connections_max: usize,
-    },
-}
-
-impl fmt::Display for AccessError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Expired => f.write_str("the token has expired, get a new one"),
-            Self::Unproven(detail) | Self::Forbidden(detail) => f.write_str(detail),
-            Self::Name(error) => error.fmt(f),
-            Self::UserLimit { connections_max } => write!(
-                f,
-                "the user has {connections_max} connections (limits.connections_per_user), close one"
-            ),
-        }
-    }
-}
-
-impl std::error::Error for AccessError {}
-
-impl From<TokenError> for AccessError {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Expired => Self::Expired,
-            TokenError::Invalid(_) => Self::Unproven(error.to_string()),
-        }
-    }
-}
-
-impl From<NameError> for AccessError {
-    fn from(error: NameError) -> Self {
-        Self::Name(error)
-    }
 }
 
 impl Access {

@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    fmt,
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -31,15 +30,17 @@ use crate::{
 mod access;
 mod budget;
 mod encoder;
+mod error;
 mod patience;
 mod quota;
 mod rates;
 mod room;
 mod status;
 
-pub use access::{Access, AccessError, Credentials, Expiry, Grant, Identity};
+pub use access::{Access, Credentials, Expiry, Grant, Identity};
 pub use budget::{Budget, Spending};
 pub use encoder::Tongue;
+pub use error::{AccessError, RoomError};
 pub(crate) use patience::Patience;
 pub use quota::{Quota, Share, network_of};
 pub use rates::Rates;
@@ -105,35 +106,6 @@ impl SessionEntry {
         self.user == *user && client.is_none_or(|client| *self.client == *client)
     }
 }
-
-/// Why a room can't be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RoomError {
-    /// There are as many rooms as may be.
-    TooMany {
-        /// The limit.
-        rooms_max: usize,
-    },
-    /// Its engine failed with a batch in hand. Nobody knows what became of that.
-    Broken,
-}
-
-impl fmt::Display for RoomError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany { rooms_max } => {
-                write!(
-                    f,
-                    "the server has all {rooms_max} rooms that it may have (limits.rooms)"
-                )
-            }
-            Self::Broken => f.write_str("the room failed, and what was published may be lost"),
-        }
-    }
-}
-
-impl std::error::Error for RoomError {}
 
 impl<F: Fanout> Node<F> {
     /// A node without rooms or sessions.

@@ -16,18 +16,15 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use slabcast::{
     close::CloseReason,
     config::RoomConfig,
-    fanout::{
-        CatchUp, Dialect, Encode, Event, Fanout, Hub, Newcomer, Pace, Registry, Retired, RoomSetup,
-    },
+    fanout::{CatchUp, Dialect, Encode, Event, Fanout, Hub, Pace, Registry, Retired, RoomSetup},
     history::HistoryBudget,
     metrics::Deliveries,
     notifier::Notifier,
     outbox::Outbox,
 };
-
 use tokio::task::JoinSet;
 
-use crate::members::{CURIOUS, Member, PATIENT, QUIET, Room, info, publication};
+use crate::members::{CURIOUS, Member, PATIENT, QUIET, Room, newcomer, publication};
 
 /// The first step of `future`, which is then given up. Its task's share of time is no reason to wait.
 fn poll_once<T>(future: impl Future<Output = T>) -> Poll<T> {
@@ -173,11 +170,7 @@ async fn leaves_reach_a_hub_whose_commands_are_full() {
 async fn whoever_gives_up_joining_a_hub_is_not_in_it_and_does_not_keep_it() {
     let room = Room::<Hub>::open(|config| config.history_size = 0);
     let mut outbox = Outbox::new(Arc::default(), room.deliveries.clone());
-    let newcomer = Newcomer {
-        info: info("m"),
-        dialect: CURIOUS,
-        seat: outbox.vacant_seat(),
-    };
+    let newcomer = newcomer("m", CURIOUS, &mut outbox);
     let joining = poll_once(room.engine.subscribe(newcomer, CatchUp::Nothing));
     assert!(joining.is_pending());
     assert!(
@@ -194,11 +187,7 @@ async fn whoever_gives_up_joining_a_hub_is_not_in_it_and_does_not_keep_it() {
 async fn whoever_is_admitted_and_does_not_look_is_out_again() {
     let room = Room::<Hub>::open(|config| config.history_size = 0);
     let mut outbox = Outbox::new(Arc::default(), room.deliveries.clone());
-    let newcomer = Newcomer {
-        info: info("m"),
-        dialect: CURIOUS,
-        seat: outbox.vacant_seat(),
-    };
+    let newcomer = newcomer("m", CURIOUS, &mut outbox);
     let mut joining = Box::pin(room.engine.subscribe(newcomer, CatchUp::Nothing));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(joining.as_mut().poll(&mut cx).is_pending());
@@ -269,11 +258,7 @@ async fn a_hub_whose_task_dies_closes_its_members_and_counts_as_retired() {
     });
     let notifier = Arc::new(Notifier::default());
     let mut outbox = Outbox::new(notifier.clone(), Arc::default());
-    let newcomer = Newcomer {
-        info: info("m"),
-        dialect: QUIET,
-        seat: outbox.vacant_seat(),
-    };
+    let newcomer = newcomer("m", QUIET, &mut outbox);
     let admission = engine.subscribe(newcomer, CatchUp::Nothing).await.unwrap();
     let publish = |text| {
         let engine = engine.clone();

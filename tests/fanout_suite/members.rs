@@ -107,12 +107,8 @@ impl<F: Fanout> Room<F> {
     ) -> (Member<F>, Option<Vec<Kept>>, Option<Position>) {
         let notifier = Arc::new(Notifier::default());
         let mut outbox = Outbox::new(notifier.clone(), self.deliveries.clone());
-        let seat = outbox.vacant_seat();
-        let newcomer = Newcomer {
-            info: info(name),
-            dialect,
-            seat: seat.clone(),
-        };
+        let newcomer = newcomer(name, dialect, &mut outbox);
+        let seat = newcomer.seat.clone();
         let admission = self.engine.subscribe(newcomer, catch_up).await.unwrap();
         let key = outbox.attach(seat, admission.feed);
         let membership = Some(admission.membership);
@@ -215,13 +211,18 @@ impl<F: Fanout> Drop for Member<F> {
     }
 }
 
-pub(crate) fn info(name: &str) -> Arc<ClientInfo> {
-    let user = UserId::parse(name).unwrap();
-    Arc::new(ClientInfo {
+/// Somebody who will read from `outbox`.
+pub(crate) fn newcomer(name: &str, dialect: Dialect, outbox: &mut Outbox) -> Newcomer {
+    let info = ClientInfo {
         client: name.into(),
-        user,
+        user: UserId::parse(name).unwrap(),
         encoded: Bytes::new(),
-    })
+    };
+    Newcomer {
+        info: Arc::new(info),
+        dialect,
+        seat: outbox.vacant_seat(),
+    }
 }
 
 pub(crate) fn publication(text: &str) -> Publication {

@@ -10,13 +10,13 @@ use std::{
 };
 
 use slabcast::{
-    fanout::{CatchUp, Fanout, HistoryQuery, Newcomer, Pace, Retired},
+    fanout::{CatchUp, Fanout, HistoryQuery, Pace, Retired},
     metrics::Deliveries,
     outbox::{Lag, Outbox, SkipTo},
 };
 use tokio::{task::JoinSet, time::timeout};
 
-use crate::members::{CURIOUS, PATIENCE, PATIENT, QUIET, Room, batch, info, publication};
+use crate::members::{CURIOUS, PATIENCE, PATIENT, QUIET, Room, batch, newcomer, publication};
 
 pub(crate) async fn every_member_gets_every_publication_in_one_order<F: Fanout>() {
     const PUBLISHERS: usize = 4;
@@ -600,11 +600,7 @@ pub(crate) async fn a_retired_room_does_nothing<F: Fanout>() {
     );
     assert_eq!(texts.len(), 1, "it goes into the room's successor");
     let mut outbox = Outbox::new(Arc::default(), room.deliveries.clone());
-    let newcomer = Newcomer {
-        info: info("m"),
-        dialect: QUIET,
-        seat: outbox.vacant_seat(),
-    };
+    let newcomer = newcomer("m", QUIET, &mut outbox);
     assert_eq!(
         room.engine
             .subscribe(newcomer, CatchUp::Nothing)

@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 use slab::Slab;
 use slabcast::{
     fanout::{
-        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
-        Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+        Receipt, Retired, RoomSetup, RoomStatus,
         engine::{self, Client, Growth, Timeline},
     },
     id::ClientId,
@@ -65,21 +65,10 @@ impl Fanout for OneMutex {
         catch_up: CatchUp,
     ) -> Result<Admission<Self>, Retired> {
         let mut room = self.room.lock();
-        let Newcomer {
-            info,
-            dialect,
-            seat,
-        } = &newcomer;
-        let (admitted, growth) = room.order.admit(seat, info, *dialect, &catch_up)?;
-        let generation = admitted.generation;
-        let slot = room.clients.insert(Client::new(newcomer, generation));
+        let (admitted, growth) = room.order.admit(newcomer, &catch_up)?;
+        let admission = admitted.enter(self.clone(), |client| room.clients.insert(client));
         room.tell(growth);
-        Ok(Admission {
-            membership: Membership::new(self.clone(), ClientId { slot, generation }),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        })
+        Ok(admission)
     }
 
     fn leave(&self, id: ClientId) {
@@ -94,9 +83,7 @@ impl Fanout for OneMutex {
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        let room = self.room.lock();
-        let clients = room.clients.iter();
-        clients.map(|(_, client)| client.info().clone()).collect()
+        engine::presence(&self.room.lock().clients)
     }
 
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
@@ -105,20 +92,13 @@ impl Fanout for OneMutex {
 
     async fn status(&self) -> RoomStatus {
         let Room { order, clients } = &*self.room.lock();
-        RoomStatus {
-            clients: clients.len(),
-            pending: clients
-                .iter()
-                .map(|(_, client)| order.pending(client))
-                .sum(),
-            feed_bytes: order.feed_bytes(),
-            offset: order.offset(),
-        }
+        order.status(clients)
     }
 
     async fn tidy(&self, now: Instant) {
         let Room { order, clients } = &mut *self.room.lock();
-        order.tidy(clients.iter().map(|(_, client)| client), now);
+        order.tidy(clients, now);
+        engine::shrink(clients);
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {

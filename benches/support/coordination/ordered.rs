@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
+use slab::Slab;
 use slabcast::{
     fanout::{
-        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
-        Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+        Receipt, Retired, RoomSetup, RoomStatus,
         engine::{self, Client, Growth, Timeline},
     },
     id::ClientId,
@@ -48,26 +49,14 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
         newcomer: Newcomer,
         catch_up: CatchUp,
     ) -> Result<Admission<Self>, Retired> {
-        let (admitted, growth, slot) = {
+        let (admission, growth) = {
             let mut order = self.order.lock();
-            let Newcomer {
-                info,
-                dialect,
-                seat,
-            } = &newcomer;
-            let (admitted, growth) = order.admit(seat, info, *dialect, &catch_up)?;
-            let client = Client::new(newcomer, admitted.generation);
-            let slot = self.members.insert(client);
-            (admitted, growth, slot)
+            let (admitted, growth) = order.admit(newcomer, &catch_up)?;
+            let insert = |client| self.members.insert(client);
+            (admitted.enter(self.clone(), insert), growth)
         };
         self.tell(growth);
-        let generation = admitted.generation;
-        Ok(Admission {
-            membership: Membership::new(self.clone(), ClientId { slot, generation }),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        })
+        Ok(admission)
     }
 
     fn leave(&self, id: ClientId) {
@@ -85,11 +74,7 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        let mut infos = Vec::new();
-        self.members.walk(|clients| {
-            infos.extend(clients.iter().map(|(_, client)| client.info().clone()));
-        });
-        infos
+        engine::presence(&self.all())
     }
 
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
@@ -98,26 +83,12 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
 
     async fn status(&self) -> RoomStatus {
         let order = self.order.lock();
-        let mut status = RoomStatus {
-            feed_bytes: order.feed_bytes(),
-            offset: order.offset(),
-            ..RoomStatus::default()
-        };
-        self.members.walk(|clients| {
-            status.clients += clients.len();
-            let pending = clients.iter().map(|(_, client)| order.pending(client));
-            status.pending += pending.sum::<u64>();
-        });
-        status
+        order.status(&self.all())
     }
 
     async fn tidy(&self, now: Instant) {
         let mut order = self.order.lock();
-        // A copy of the references: house-keeping is rare, and needs all shards at once.
-        let mut all = Vec::new();
-        self.members
-            .walk(|clients| all.extend(clients.iter().map(|(_, client)| client.clone())));
-        order.tidy(all.iter(), now);
+        order.tidy(&self.all(), now);
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {
@@ -126,6 +97,17 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
 }
 
 impl<M: Members<Client>> Ordered<M> {
+    /// All shards as one. A copy of the references: what needs it is rare, and no part of a load.
+    fn all(&self) -> Slab<Client> {
+        let mut all = Slab::new();
+        self.members.walk(|clients| {
+            for (_, client) in clients {
+                all.insert(client.clone());
+            }
+        });
+        all
+    }
+
     fn tell(&self, mut growth: Growth) {
         if growth.is_empty() {
             return;

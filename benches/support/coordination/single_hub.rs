@@ -18,8 +18,8 @@ use parking_lot::Mutex;
 use slab::Slab;
 use slabcast::{
     fanout::{
-        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Membership,
-        Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+        Receipt, Retired, RoomSetup, RoomStatus,
         engine::{self, Client, Growth, Timeline},
     },
     id::ClientId,
@@ -174,11 +174,7 @@ impl Fanout for SingleHub {
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        self.ask(|room| {
-            let clients = room.clients.iter();
-            clients.map(|(_, client)| client.info().clone()).collect()
-        })
-        .await
+        self.ask(|room| engine::presence(&room.clients)).await
     }
 
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
@@ -186,21 +182,13 @@ impl Fanout for SingleHub {
     }
 
     async fn status(&self) -> RoomStatus {
-        self.ask(|Room { order, clients, .. }| RoomStatus {
-            clients: clients.len(),
-            pending: clients
-                .iter()
-                .map(|(_, client)| order.pending(client))
-                .sum(),
-            feed_bytes: order.feed_bytes(),
-            offset: order.offset(),
-        })
-        .await
+        self.ask(|room| room.order.status(&room.clients)).await
     }
 
     async fn tidy(&self, now: Instant) {
         self.ask(move |Room { order, clients, .. }| {
-            order.tidy(clients.iter().map(|(_, client)| client), now);
+            order.tidy(clients, now);
+            engine::shrink(clients);
         })
         .await;
     }
@@ -336,21 +324,10 @@ impl Hub {
     ) -> Result<Admission<SingleHub>, Retired> {
         let key = handle.key;
         let room = self.rooms.get_mut(&key).ok_or(Retired)?;
-        let Newcomer {
-            info,
-            dialect,
-            seat,
-        } = &newcomer;
-        let (admitted, growth) = room.order.admit(seat, info, *dialect, catch_up)?;
-        let generation = admitted.generation;
-        let slot = room.clients.insert(Client::new(newcomer, generation));
+        let (admitted, growth) = room.order.admit(newcomer, catch_up)?;
+        let admission = admitted.enter(handle, |client| room.clients.insert(client));
         self.grow(key, growth);
-        Ok(Admission {
-            membership: Membership::new(handle, ClientId { slot, generation }),
-            feed: admitted.feed,
-            position: admitted.position,
-            missed: admitted.missed,
-        })
+        Ok(admission)
     }
 
     /// Members are told at the end of the turn, once for all of it.

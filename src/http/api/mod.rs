@@ -15,6 +15,7 @@ use super::{Answer, Http, answer::Refusal, body};
 use crate::{
     config::Config,
     fanout::Fanout,
+    node::RoomError,
     protocol::api::{ApiError, Method, Reply, Request, RequestError, reply},
 };
 
@@ -178,9 +179,6 @@ fn json(status: StatusCode, body: Vec<u8>) -> Answer {
 }
 
 /// What the node refuses.
-fn limit_exceeded(error: impl std::fmt::Display) -> ApiError {
-    ApiError::new(
-        crate::protocol::centrifugo::ErrorCode::LimitExceeded,
-        error.to_string(),
-    )
+fn refused(error: RoomError) -> ApiError {
+    ApiError::new(error.into(), error.to_string())
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, time::Instant};
 
 use bytes::Bytes;
 
-use super::{super::Http, limit_exceeded};
+use super::{super::Http, refused};
 use crate::{
     fanout::Fanout,
     history::Position,
@@ -84,7 +84,7 @@ async fn publish_now<F: Fanout>(
     publication: Publication,
 ) -> Result<Option<Position>, ApiError> {
     let published = node.publish(room, &mut vec![publication]).await;
-    Ok(published.map_err(limit_exceeded)?.position)
+    Ok(published.map_err(refused)?.position)
 }
 
 /// Nobody's publication: the API has no client. JSON stays a part of `body`, without a copy.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{super::Http, limit_exceeded};
+use super::{super::Http, refused};
 use crate::{
     fanout::{Fanout, HistoryQuery, HistoryRefusal},
     id::RoomName,
@@ -50,7 +50,7 @@ impl<F: Fanout> Http<F> {
             is_reverse,
         };
         let page = self.node.history(&room, query).await;
-        let page = page.map_err(limit_exceeded)?.map_err(no_history)?;
+        let page = page.map_err(refused)?.map_err(no_history)?;
         let result = HistoryResult::new(&page.publications, &page.position);
         Ok(reply::json(&result))
     }

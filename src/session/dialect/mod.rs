@@ -9,7 +9,7 @@ use crate::{
     close::{Close, CloseReason},
     fanout::Fanout,
     id::RoomName,
-    node::{AccessError, Budget},
+    node::Budget,
     notifier::Instruction,
     outbox::Lag,
 };
@@ -23,18 +23,6 @@ pub(super) use centrifugo::Centrifugo;
 pub(super) use plain::Plain;
 pub(super) use sse::Sse;
 pub(super) use status::StatusStream;
-
-impl From<AccessError> for Close {
-    fn from(error: AccessError) -> Self {
-        let reason = match error {
-            AccessError::Expired => CloseReason::Expired,
-            AccessError::Unproven(_) | AccessError::Name(_) => CloseReason::BadToken,
-            AccessError::Forbidden(_) => CloseReason::PermissionDenied,
-            AccessError::UserLimit { .. } => CloseReason::UserLimit,
-        };
-        Self::new(reason, error.to_string())
-    }
-}
 
 /// What somebody is told who gives more commands than he may.
 fn over_budget(budget: &Budget) -> String {
@@ -62,20 +50,25 @@ pub(super) trait Dialect<F: Fanout>: Send {
     fn begin(&mut self, rooms: &mut Rooms<F>) -> impl Future<Output = Result<(), Close>> + Send;
 
     /// The peer sent a message, to be handled from byte `from` on. Returns where to go on, when
-    /// others must run or the peer must take some replies first.
+    /// others must run or the peer must take some replies first. What is said by a peer that is there
+    /// to listen is passed over.
     fn message(
         &mut self,
-        rooms: &mut Rooms<F>,
-        message: &Inbound,
-        from: usize,
-    ) -> impl Future<Output = Result<Option<usize>, Close>> + Send;
+        _rooms: &mut Rooms<F>,
+        _message: &Inbound,
+        _from: usize,
+    ) -> impl Future<Output = Result<Option<usize>, Close>> + Send {
+        std::future::ready(Ok(None))
+    }
 
     /// There are no further messages from this read: what was put together goes out now. Returns
     /// whether all of it did; if not, others must run first.
     fn end_of_turn(
         &mut self,
-        rooms: &mut Rooms<F>,
-    ) -> impl Future<Output = Result<bool, Close>> + Send;
+        _rooms: &mut Rooms<F>,
+    ) -> impl Future<Output = Result<bool, Close>> + Send {
+        std::future::ready(Ok(true))
+    }
 
     /// The server, or the application, wants something of the session.
     fn follow(
@@ -90,7 +83,9 @@ pub(super) trait Dialect<F: Fanout>: Send {
     }
 
     /// Whether the peer has said who it is.
-    fn is_logged_in(&self) -> bool;
+    fn is_logged_in(&self) -> bool {
+        true
+    }
 
     /// The peer is to be asked whether it is there.
     fn ping(&mut self, rooms: &mut Rooms<F>);

@@ -10,7 +10,7 @@ use crate::{
     fanout::{CatchUp, Fanout},
     frame::{self, FrameKind},
     id::RoomName,
-    node::{Budget, Grant, Identity, RoomError, Spending, Tongue},
+    node::{Budget, Grant, Identity, Spending, Tongue},
     notifier::{Instruction, SeatKey},
     outbox::Lag,
     protocol::plain::{self, Since},
@@ -77,7 +77,7 @@ impl<F: Fanout> Dialect<F> for Plain {
         rooms.log_in(identity);
         let missed = catch_up(&self.since);
         let joined = rooms.join(&self.room, grant, Tongue::Plain, missed).await;
-        let (key, welcome) = joined.map_err(refused)?;
+        let (key, welcome) = joined?;
         self.key = key;
         for room in by_server {
             join_by_server(rooms, &room).await?;
@@ -140,10 +140,6 @@ impl<F: Fanout> Dialect<F> for Plain {
         }
     }
 
-    fn is_logged_in(&self) -> bool {
-        true
-    }
-
     fn ping(&mut self, rooms: &mut Rooms<F>) {
         frame::put(rooms.outbox.replies(), FrameKind::Ping, &[]);
     }
@@ -160,11 +156,7 @@ impl<F: Fanout> Dialect<F> for Plain {
 async fn join_by_server<F: Fanout>(rooms: &mut Rooms<F>, room: &RoomName) -> Result<(), Close> {
     if rooms.find(room.as_str()).is_none() {
         let joined = rooms.join_by_server(room, Tongue::Plain, CatchUp::Nothing);
-        joined.await.map_err(refused)?;
+        joined.await?;
     }
     Ok(())
-}
-
-fn refused(error: RoomError) -> Close {
-    Close::new(CloseReason::Refused, error.to_string())
 }

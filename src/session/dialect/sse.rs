@@ -17,7 +17,7 @@ use crate::{
     session::{
         clock::Rhythm,
         rooms::{Rooms, Welcome},
-        socket::{Inbound, Socket},
+        socket::Socket,
     },
 };
 
@@ -134,23 +134,9 @@ impl<F: Fanout> Dialect<F> for Sse {
             }
             Err(error) => {
                 rooms.outbox.replies().extend_from_slice(&self.refusal);
-                Err(Close::new(CloseReason::Refused, error.to_string()))
+                Err(error.into())
             }
         }
-    }
-
-    async fn message(
-        &mut self,
-        _: &mut Rooms<F>,
-        _: &Inbound,
-        _: usize,
-    ) -> Result<Option<usize>, Close> {
-        // Its socket brings none.
-        Ok(None)
-    }
-
-    async fn end_of_turn(&mut self, _: &mut Rooms<F>) -> Result<bool, Close> {
-        Ok(true)
     }
 
     async fn follow(&mut self, _: &mut Rooms<F>, instruction: Instruction) -> Result<(), Close> {
@@ -162,10 +148,6 @@ impl<F: Fanout> Dialect<F> for Sse {
             // The ids of a stream are positions in one room, so it is in no other.
             _ => Ok(()),
         }
-    }
-
-    fn is_logged_in(&self) -> bool {
-        true
     }
 
     fn ping(&mut self, rooms: &mut Rooms<F>) {

@@ -9,7 +9,7 @@ use crate::{
     frame::{self, FrameKind},
     notifier::Instruction,
     outbox::Lag,
-    session::{clock::Rhythm, rooms::Rooms, socket::Inbound},
+    session::{clock::Rhythm, rooms::Rooms},
 };
 
 /// Between two looks.
@@ -44,26 +44,8 @@ impl<F: Fanout> Dialect<F> for StatusStream {
         Ok(())
     }
 
-    async fn message(
-        &mut self,
-        _: &mut Rooms<F>,
-        _: &Inbound,
-        _: usize,
-    ) -> Result<Option<usize>, Close> {
-        // There is nothing to ask for.
-        Ok(None)
-    }
-
-    async fn end_of_turn(&mut self, _: &mut Rooms<F>) -> Result<bool, Close> {
-        Ok(true)
-    }
-
     async fn follow(&mut self, _: &mut Rooms<F>, _: Instruction) -> Result<(), Close> {
         Ok(())
-    }
-
-    fn is_logged_in(&self) -> bool {
-        true
     }
 
     fn ping(&mut self, rooms: &mut Rooms<F>) {

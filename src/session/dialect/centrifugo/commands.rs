@@ -28,19 +28,13 @@ pub(super) struct Refusal(pub(super) ErrorCode, pub(super) String);
 
 impl From<RoomError> for Refusal {
     fn from(error: RoomError) -> Self {
-        Self(ErrorCode::LimitExceeded, error.to_string())
+        Self(error.into(), error.to_string())
     }
 }
 
 impl From<AccessError> for Refusal {
     fn from(error: AccessError) -> Self {
-        let code = match error {
-            AccessError::Expired => ErrorCode::TokenExpired,
-            AccessError::Name(_) => ErrorCode::BadRequest,
-            AccessError::UserLimit { .. } => ErrorCode::LimitExceeded,
-            AccessError::Unproven(_) | AccessError::Forbidden(_) => ErrorCode::PermissionDenied,
-        };
-        Self(code, error.to_string())
+        Self((&error).into(), error.to_string())
     }
 }
 
@@ -89,7 +83,7 @@ impl Centrifugo {
                 catch_up(wanted.recover, &wanted.epoch, wanted.offset)
             });
             let joined = rooms.join_by_server(room, Tongue::Centrifugo, missed);
-            let (_, welcome) = joined.await.map_err(refused)?;
+            let (_, welcome) = joined.await?;
             let asked = wanted.filter(|wanted| wanted.recover);
             welcomes.push((room, welcome, asked.map(|wanted| wanted.offset)));
         }
@@ -390,8 +384,4 @@ pub(super) fn subscribed(welcome: &Welcome, asked: Option<u64>) -> Subscribed<'_
         };
     }
     result
-}
-
-pub(super) fn refused(error: RoomError) -> Close {
-    Close::new(CloseReason::Refused, error.to_string())
 }

@@ -26,7 +26,7 @@ use crate::{
 
 mod commands;
 
-use commands::{Refusal, refused, subscribed};
+use commands::{Refusal, subscribed};
 
 /// A peer that speaks Centrifugo JSON.
 #[derive(Debug)]
@@ -238,7 +238,7 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
         match instruction {
             Instruction::Subscribe(room) if rooms.find(room.as_str()).is_none() => {
                 let joined = rooms.join_by_server(&room, Tongue::Centrifugo, CatchUp::Nothing);
-                let (_, welcome) = joined.await.map_err(refused)?;
+                let (_, welcome) = joined.await?;
                 let result = subscribed(&welcome, None);
                 push::put_subscribe(rooms.outbox.replies(), &room, &result);
             }
