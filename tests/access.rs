@@ -21,8 +21,10 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 const CENTRIFUGO: &str = "/connection/websocket";
 const API_KEY: &str = "0123456789abcdef";
 
-/// With namespaces of these options.
-fn namespaces(all: &[(&str, fn(&mut RoomConfig))]) -> Config {
+/// A namespace, and how its options differ.
+type Namespace = (&'static str, fn(&mut RoomConfig));
+
+fn namespaces(all: &[Namespace]) -> Config {
     config(|config| {
         config.api.key = Some(Secret::new(API_KEY));
         for (name, change) in all {
