@@ -180,7 +180,7 @@ fn text_publication(payload: Bytes) -> Publication {
 fn json_publication(bytes: &Bytes) -> Result<Publication, Refusal> {
     let value: &RawValue = serde_json::from_slice(bytes)
         .map_err(|error| Refusal::bad_request(format!("the body is not JSON: {error}")))?;
-    let payload = match crate::protocol::api::request::on_one_line(value.get()) {
+    let payload = match crate::protocol::api::on_one_line(value.get()) {
         Cow::Borrowed(json) => bytes.slice_ref(json.as_bytes()),
         Cow::Owned(json) => json.into(),
     };

@@ -14,7 +14,7 @@ use crate::{
     config::{Config, ConfigError, SubscribeRight},
     id::{RoomName, UserId},
     protocol::{
-        api::request::on_one_line,
+        api::on_one_line,
         token::{Token, Verifier},
     },
 };
