@@ -23,11 +23,7 @@ use support::{
 
 fn publication(bytes: usize) -> Publication {
     let text = [&b"\""[..], &load::payload(bytes), b"\""].concat();
-    Publication {
-        kind: PayloadKind::Json,
-        payload: Bytes::from(text),
-        info: None,
-    }
+    Publication::new(PayloadKind::Json, Bytes::from(text))
 }
 
 fn compare(

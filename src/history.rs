@@ -260,11 +260,7 @@ mod tests {
     }
 
     fn publication(text: &'static str) -> Publication {
-        Publication {
-            kind: PayloadKind::Text,
-            payload: Bytes::from_static(text.as_bytes()),
-            info: None,
-        }
+        Publication::new(PayloadKind::Text, Bytes::from_static(text.as_bytes()))
     }
 
     fn append(history: &mut History, texts: &[&'static str]) {
@@ -377,11 +373,7 @@ mod tests {
     fn what_is_kept_does_not_pin_the_buffer_it_came_in() {
         let buffer = Bytes::from(vec![b'x'; 100]);
         let mut history = history(WIDE);
-        let publication = Publication {
-            kind: PayloadKind::Binary,
-            payload: buffer.slice(10..20),
-            info: None,
-        };
+        let publication = Publication::new(PayloadKind::Binary, buffer.slice(10..20));
         history.append(&publication, Instant::now());
         let kept = &history.since(0).next().unwrap().publication.payload;
         assert!(!buffer.as_ptr_range().contains(&kept.as_ptr()));

@@ -29,6 +29,25 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// The server's own.
+    #[must_use]
+    pub fn new(kind: PayloadKind, payload: Bytes) -> Self {
+        Self {
+            kind,
+            payload,
+            info: None,
+        }
+    }
+
+    /// The same, as `client` publishes it.
+    #[must_use]
+    pub fn by(self, client: Arc<ClientInfo>) -> Self {
+        Self {
+            info: Some(client),
+            ..self
+        }
+    }
+
     /// The same, in memory of its own: a payload that came off a socket is a slice of a whole read
     /// buffer, and would pin it for as long as it is kept.
     #[must_use]

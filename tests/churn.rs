@@ -50,11 +50,7 @@ async fn ten_thousand_comings_and_goings_leak_nothing_and_nothing_comes_from_a_r
         async move {
             let lobby = RoomName::parse("lobby").unwrap();
             let payload = Bytes::from_static(b"x");
-            let publication = Publication {
-                kind: PayloadKind::Text,
-                payload,
-                info: None,
-            };
+            let publication = Publication::new(PayloadKind::Text, payload);
             while !stop.load(Ordering::Relaxed) {
                 node.publish(&lobby, &mut vec![publication.clone()])
                     .await

@@ -180,11 +180,7 @@ async fn with_a_member_behind<F: Fanout>(
     server.until("joining", joined).await;
     let lobby = RoomName::parse("lobby").unwrap();
     let mut batch = vec![
-        Publication {
-            kind: PayloadKind::Text,
-            payload: Bytes::from_static(&BEHIND_MESSAGE),
-            info: None,
-        };
+        Publication::new(PayloadKind::Text, Bytes::from_static(&BEHIND_MESSAGE));
         BEHIND_MESSAGES
     ];
     server.node.publish(&lobby, &mut batch).await.unwrap();

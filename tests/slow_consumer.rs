@@ -36,11 +36,7 @@ use tokio_tungstenite::tungstenite::Message;
 const KIB: usize = 1024;
 
 async fn publish<F: Fanout>(server: &TestServer<F>, payload: &Bytes, count: usize) {
-    let publication = Publication {
-        kind: PayloadKind::Text,
-        payload: payload.clone(),
-        info: None,
-    };
+    let publication = Publication::new(PayloadKind::Text, payload.clone());
     let lobby = RoomName::parse("lobby").unwrap();
     server
         .node

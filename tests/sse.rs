@@ -183,11 +183,7 @@ async fn answer<F: Fanout>(server: &TestServer<F>, request: String) -> Response 
 }
 
 fn text(payload: impl Into<Bytes>) -> Publication {
-    Publication {
-        kind: PayloadKind::Text,
-        payload: payload.into(),
-        info: None,
-    }
+    Publication::new(PayloadKind::Text, payload.into())
 }
 
 async fn publish<F: Fanout>(server: &TestServer<F>, publication: Publication) {

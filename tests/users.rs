@@ -28,11 +28,7 @@ fn room(name: &str) -> RoomName {
 
 /// Publishes in the room of that name, and returns how many connections that goes to.
 async fn push<F: Fanout>(server: &TestServer<F>, name: &str, text: &'static str) -> usize {
-    let publication = Publication {
-        kind: PayloadKind::Text,
-        payload: Bytes::from_static(text.as_bytes()),
-        info: None,
-    };
+    let publication = Publication::new(PayloadKind::Text, Bytes::from_static(text.as_bytes()));
     let (room, mut batch) = (room(name), vec![publication]);
     let receipt = server.node.publish(&room, &mut batch).await;
     receipt.unwrap().members

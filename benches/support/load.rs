@@ -86,11 +86,7 @@ pub fn payload(bytes: usize) -> Bytes {
 
 /// A publication of so many bytes.
 pub fn publication(bytes: usize) -> Publication {
-    Publication {
-        kind: PayloadKind::Binary,
-        payload: payload(bytes),
-        info: None,
-    }
+    Publication::new(PayloadKind::Binary, payload(bytes))
 }
 
 /// Rooms with their members in them, kept from lap to lap.

@@ -75,11 +75,7 @@ impl Numbering {
 
 fn publication(message: &impl Serialize) -> Publication {
     let json = serde_json::to_vec(message).expect("numbers, texts and flags can be written");
-    Publication {
-        kind: PayloadKind::Json,
-        payload: Bytes::from(json),
-        info: None,
-    }
+    Publication::new(PayloadKind::Json, Bytes::from(json))
 }
 
 #[cfg(test)]

@@ -130,11 +130,7 @@ impl<F: Fanout> Http<F> {
         let bytes = body::read(request, bytes_max, config.timeouts.request_body).await?;
         self.check_length(bytes.len())?;
         match kind {
-            PayloadKind::Binary => Ok(Publication {
-                kind,
-                payload: bytes,
-                info: None,
-            }),
+            PayloadKind::Binary => Ok(Publication::new(kind, bytes)),
             PayloadKind::Text => {
                 body::text(&bytes)?;
                 Ok(text_publication(bytes))
@@ -170,11 +166,7 @@ fn payload_kind(media_type: Option<&str>) -> Result<PayloadKind, Refusal> {
 }
 
 fn text_publication(payload: Bytes) -> Publication {
-    Publication {
-        kind: PayloadKind::Text,
-        payload,
-        info: None,
-    }
+    Publication::new(PayloadKind::Text, payload)
 }
 
 fn json_publication(bytes: &Bytes) -> Result<Publication, Refusal> {
@@ -184,11 +176,7 @@ fn json_publication(bytes: &Bytes) -> Result<Publication, Refusal> {
         Cow::Borrowed(json) => bytes.slice_ref(json.as_bytes()),
         Cow::Owned(json) => json.into(),
     };
-    Ok(Publication {
-        kind: PayloadKind::Json,
-        payload,
-        info: None,
-    })
+    Ok(Publication::new(PayloadKind::Json, payload))
 }
 
 /// The part of the target behind the `?`.

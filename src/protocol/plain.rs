@@ -88,14 +88,7 @@ mod tests {
     fn put(kind: PayloadKind, payload: &'static str) -> Vec<u8> {
         let mut out = Vec::new();
         let payload = Bytes::from_static(payload.as_bytes());
-        put_publication(
-            &mut out,
-            &Publication {
-                kind,
-                payload,
-                info: None,
-            },
-        );
+        put_publication(&mut out, &Publication::new(kind, payload));
         out
     }
 

@@ -128,11 +128,7 @@ mod tests {
     fn put(kind: PayloadKind, payload: &'static [u8], position: Option<Position>) -> String {
         let mut out = Vec::new();
         let payload = Bytes::from_static(payload);
-        let publication = Publication {
-            kind,
-            payload,
-            info: None,
-        };
+        let publication = Publication::new(kind, payload);
         put_publication(&mut out, &publication, position);
         String::from_utf8(out).unwrap()
     }

@@ -31,10 +31,8 @@ const PUBLISHERS: usize = 4;
 const EACH: usize = 500;
 
 async fn publish(cell: &impl Cell, texts: &[&str]) {
-    let publication = |text: &&str| Publication {
-        kind: PayloadKind::Binary,
-        payload: Bytes::copy_from_slice(text.as_bytes()),
-        info: None,
+    let publication = |text: &&str| {
+        Publication::new(PayloadKind::Binary, Bytes::copy_from_slice(text.as_bytes()))
     };
     let mut batch = texts.iter().map(publication).collect();
     cell.publish(&mut batch).await;

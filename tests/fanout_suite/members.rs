@@ -227,11 +227,7 @@ pub(crate) fn newcomer(name: &str, dialect: Dialect, outbox: &mut Outbox) -> New
 
 pub(crate) fn publication(text: &str) -> Publication {
     let payload = Bytes::copy_from_slice(text.as_bytes());
-    Publication {
-        kind: PayloadKind::Text,
-        payload,
-        info: None,
-    }
+    Publication::new(PayloadKind::Text, payload)
 }
 
 pub(crate) fn batch(texts: &[&str]) -> Vec<Publication> {

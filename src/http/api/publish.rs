@@ -94,9 +94,5 @@ fn publication(payload: Payload<'_>, body: &Bytes) -> Publication {
         Payload::Json(Cow::Owned(json)) => (PayloadKind::Json, json.into()),
         Payload::Binary(bytes) => (PayloadKind::Binary, bytes.into()),
     };
-    Publication {
-        kind,
-        payload,
-        info: None,
-    }
+    Publication::new(kind, payload)
 }

@@ -242,9 +242,8 @@ mod tests {
     fn pushed(kind: PayloadKind, payload: &'static [u8], info: Option<ClientInfo>) -> String {
         let mut out = Vec::new();
         let publication = Publication {
-            kind,
-            payload: Bytes::from_static(payload),
             info: info.map(Arc::new),
+            ..Publication::new(kind, Bytes::from_static(payload))
         };
         let room = RoomName::parse("a\"b").unwrap();
         RoomPushes::new(&room).put_publication(&mut out, &publication, Some(7));

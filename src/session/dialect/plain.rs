@@ -108,11 +108,8 @@ impl<F: Fanout> Dialect<F> for Plain {
             let detail = "clients like this one may only listen in this room";
             return Err(Close::new(CloseReason::PermissionDenied, detail));
         };
-        self.batch.push(Publication {
-            kind,
-            payload,
-            info: Some(publisher.clone()),
-        });
+        self.batch
+            .push(Publication::new(kind, payload).by(publisher.clone()));
         Ok(None)
     }
 

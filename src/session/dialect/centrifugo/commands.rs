@@ -221,10 +221,8 @@ impl Centrifugo {
                 "data is missing, must be a JSON value".to_owned(),
             )
         })?;
-        let publication = |info: &Arc<ClientInfo>| Publication {
-            kind: PayloadKind::Json,
-            payload: shared(frame, data),
-            info: Some(info.clone()),
+        let publication = |info: &Arc<ClientInfo>| {
+            Publication::new(PayloadKind::Json, shared(frame, data)).by(info.clone())
         };
         if let Some(key) = rooms.find(&publish.channel) {
             let publisher = rooms.publisher_in(key).ok_or_else(may_not_publish)?;
