@@ -69,7 +69,7 @@ pub struct Kept {
 pub struct HistoryLimit {
     /// Publications.
     pub size: usize,
-    /// Bytes of payload.
+    /// Bytes of payloads and tags.
     pub bytes: usize,
     /// How long.
     pub ttl: Duration,
@@ -83,7 +83,7 @@ pub struct HistoryBudget {
 }
 
 impl HistoryBudget {
-    /// A budget of `bytes_max` bytes of payload.
+    /// A budget of `bytes_max` bytes of payloads and tags.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
@@ -92,7 +92,7 @@ impl HistoryBudget {
         }
     }
 
-    /// Bytes of payload that all histories hold now.
+    /// Bytes of payloads and tags that all histories hold now.
     pub fn used_bytes(&self) -> usize {
         self.used_bytes.load(Ordering::Relaxed)
     }
@@ -145,7 +145,7 @@ impl History {
     pub fn append(&mut self, publication: &Publication, now: Instant) -> Position {
         self.offset += 1;
         self.expire(now);
-        let bytes = publication.payload.len();
+        let bytes = publication.bytes();
         while self.kept.len() >= self.limit.size || self.bytes + bytes > self.limit.bytes {
             if !self.forget_oldest() {
                 break;
@@ -229,7 +229,7 @@ impl History {
         let Some(kept) = self.kept.pop_front() else {
             return false;
         };
-        let bytes = kept.publication.payload.len();
+        let bytes = kept.publication.bytes();
         self.bytes -= bytes;
         self.budget.give_back(bytes);
         true
@@ -247,7 +247,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::publication::PayloadKind;
+    use crate::publication::{PayloadKind, Tags};
 
     const WIDE: HistoryLimit = HistoryLimit {
         size: 3,
@@ -323,6 +323,15 @@ mod tests {
             4,
             "it was numbered all the same"
         );
+
+        let mut with_tags = history(HistoryLimit { bytes: 5, ..WIDE });
+        let encoded = b"{\"a\"}".as_slice().into();
+        let tagged = Publication {
+            tags: Some(Arc::new(Tags { encoded })),
+            ..publication("x")
+        };
+        with_tags.append(&tagged, Instant::now());
+        assert!(with_tags.is_empty(), "tags count");
 
         let mut by_age = history(WIDE);
         let start = Instant::now();

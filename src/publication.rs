@@ -26,6 +26,9 @@ pub struct Publication {
     pub payload: Bytes,
     /// The client that published it; none for the server itself.
     pub info: Option<Arc<ClientInfo>>,
+    /// What goes with the payload, in the dialects that have a place for it; mostly nothing, which
+    /// then costs nothing but this.
+    pub tags: Option<Arc<Tags>>,
 }
 
 impl Publication {
@@ -36,6 +39,7 @@ impl Publication {
             kind,
             payload,
             info: None,
+            tags: None,
         }
     }
 
@@ -48,6 +52,13 @@ impl Publication {
         }
     }
 
+    /// What it takes of limits on bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let tags = self.tags.as_ref().map_or(0, |tags| tags.encoded.len());
+        self.payload.len() + tags
+    }
+
     /// The same, in memory of its own: a payload that came off a socket is a slice of a whole read
     /// buffer, and would pin it for as long as it is kept.
     #[must_use]
@@ -57,6 +68,14 @@ impl Publication {
             ..self.clone()
         }
     }
+}
+
+/// Names and a text for each, beside a payload: for those who sort or filter by them without reading
+/// it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tags {
+    /// In the form that dialects show, made once.
+    pub encoded: Box<[u8]>,
 }
 
 /// Who a client is, as the other members may know.

@@ -117,6 +117,7 @@ mod results {
         presence_and_its_counts_are_who_is_there,
         history_is_read_and_removed,
         channels_are_rooms_with_members_that_fit,
+        tags_reach_whoever_has_a_place_for_them_at_once_and_later,
         a_key_publishes_once_for_each_room,
         requests_with_one_key_at_once_publish_once,
         users_are_put_into_rooms_taken_out_and_sent_away,
@@ -255,6 +256,44 @@ mod results {
             counts.map(|name| node[name].as_u64().unwrap()),
             [3, 1, 6, 3]
         );
+    }
+
+    async fn tags_reach_whoever_has_a_place_for_them_at_once_and_later<F: Fanout>() {
+        let (server, mut client) = server_and_client::<F>().await;
+        let mut sdk = subscribed(&server, "lobby").await;
+        let mut plain = server.plain("/ws/lobby").await;
+        server
+            .until("both are in", |status| status.rooms[0].clients == 2)
+            .await;
+        let tags = json!({"lang": "de", "a\"b": "\n"});
+        let body = json!({"channel": "lobby", "data": 1, "tags": tags});
+        client.result("publish", body).await;
+        let body = json!({"channels": ["lobby"], "data": 2, "tags": tags, "idempotency_key": "k"});
+        for _ in 0..2 {
+            client.result("broadcast", body.clone()).await;
+        }
+        client
+            .result(
+                "publish",
+                json!({"channel": "lobby", "data": 3, "tags": {}}),
+            )
+            .await;
+        let wanted = [
+            json!({"data": 1, "offset": 1, "tags": tags}),
+            json!({"data": 2, "offset": 2, "tags": tags}),
+            json!({"data": 3, "offset": 3}),
+        ];
+        for (publication, text) in wanted.iter().zip(["1", "2", "3"]) {
+            assert_eq!(&sdk.next_json().await["push"]["pub"], publication);
+            assert_eq!(plain.next_text().await, text);
+        }
+        let body = json!({"channel": "lobby", "limit": -1});
+        let page = client.result("history", body).await;
+        assert_eq!(page["publications"], json!(wanted));
+        let recovery = json!({"channel": "lobby", "recover": true, "offset": 1});
+        let mut late = server.centrifugo("bob").await;
+        let reply = late.ask(json!({"id": 2, "subscribe": recovery})).await;
+        assert_eq!(reply["subscribe"]["publications"], json!(wanted[1..]));
     }
 
     async fn a_key_publishes_once_for_each_room<F: Fanout>() {

@@ -27,9 +27,8 @@ impl<F: Fanout> Http<F> {
         message: Message<'_>,
         body: &Bytes,
     ) -> Reply {
-        let publication = publication(message.payload, body);
-        let key = message.idempotency_key.as_deref();
-        let position = self.publish_once(room, publication, key).await?;
+        let (publication, key) = taken_apart(message, body);
+        let position = self.publish_once(room, publication, key.as_deref()).await?;
         Ok(reply::published(position.as_ref()))
     }
 
@@ -40,11 +39,12 @@ impl<F: Fanout> Http<F> {
         message: Message<'_>,
         body: &Bytes,
     ) -> Reply {
-        let publication = publication(message.payload, body);
-        let key = message.idempotency_key.as_deref();
+        let (publication, key) = taken_apart(message, body);
         let mut responses = Vec::with_capacity(rooms.len());
         for room in rooms {
-            let published = self.publish_once(room, publication.clone(), key).await;
+            let published = self
+                .publish_once(room, publication.clone(), key.as_deref())
+                .await;
             let reply = published.map(|position| reply::published(position.as_ref()));
             responses.push(reply::enveloped(&reply));
             // Many rooms in one go could keep a worker for long.
@@ -87,12 +87,17 @@ async fn publish_now<F: Fanout>(
     Ok(published.map_err(refused)?.position)
 }
 
-/// Nobody's publication: the API has no client. JSON stays a part of `body`, without a copy.
-fn publication(payload: Payload<'_>, body: &Bytes) -> Publication {
-    let (kind, payload) = match payload {
+/// Nobody's publication, for the API has no client, and the key that it comes under. JSON stays a part
+/// of `body`, without a copy.
+fn taken_apart<'a>(message: Message<'a>, body: &Bytes) -> (Publication, Option<Cow<'a, str>>) {
+    let (kind, payload) = match message.payload {
         Payload::Json(Cow::Borrowed(json)) => (PayloadKind::Json, body.slice_ref(json.as_bytes())),
         Payload::Json(Cow::Owned(json)) => (PayloadKind::Json, json.into()),
         Payload::Binary(bytes) => (PayloadKind::Binary, bytes.into()),
     };
-    Publication::new(kind, payload)
+    let publication = Publication {
+        tags: message.tags,
+        ..Publication::new(kind, payload)
+    };
+    (publication, message.idempotency_key)
 }

@@ -1,6 +1,6 @@
 //! The fields that each request has in JSON, and what is said about one that is not as it must be.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer};
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     id::{RoomName, UserId},
-    protocol::centrifugo::ErrorCode,
+    protocol::centrifugo::{ErrorCode, push::encoded_tags},
 };
 
 /// The longest key that may be sent for idempotency, in bytes. Two UUIDs and a word fit; it is
@@ -53,8 +53,7 @@ pub(super) struct MessageFields<'a> {
     #[serde(borrow)]
     idempotency_key: Cow<'a, str>,
     skip_history: bool,
-    #[serde(borrow)]
-    tags: Option<&'a RawValue>,
+    tags: Option<BTreeMap<String, String>>,
 }
 
 /// What is there is some value: an `Option` by itself would take `null` for nothing.
@@ -101,10 +100,6 @@ impl<'a> MessageFields<'a> {
                           skip_history out, or publish in a room whose history_size is 0";
             return Err(ApiError::new(ErrorCode::NotAvailable, detail));
         }
-        if self.tags.is_some() {
-            let detail = "this server carries no tags: leave them out, or put them into data";
-            return Err(ApiError::new(ErrorCode::NotAvailable, detail));
-        }
         let payload = match (self.data, self.b64data) {
             (Some(data), None) => Payload::Json(on_one_line(data.get())),
             (None, Some(text)) => Payload::Binary(decode(&text)?),
@@ -120,6 +115,15 @@ impl<'a> MessageFields<'a> {
                 format!("data of {bytes} bytes exceeds {message_bytes} (limits.message_bytes)");
             return Err(bad(detail));
         }
+        let tags = self.tags.as_ref().and_then(encoded_tags);
+        let bytes = bytes + tags.as_ref().map_or(0, |tags| tags.encoded.len());
+        if bytes > message_bytes {
+            let detail = format!(
+                "data and tags of {bytes} bytes together exceed {message_bytes} \
+                 (limits.message_bytes)"
+            );
+            return Err(bad(detail));
+        }
         if self.idempotency_key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
             let detail = format!(
                 "idempotency_key of {} bytes exceeds {IDEMPOTENCY_KEY_BYTES_MAX}",
@@ -130,6 +134,7 @@ impl<'a> MessageFields<'a> {
         let key = self.idempotency_key;
         Ok(Message {
             payload,
+            tags: tags.map(Arc::new),
             idempotency_key: (!key.is_empty()).then_some(key),
         })
     }
@@ -377,8 +382,18 @@ mod tests {
             ),
             (
                 Method::Publish,
-                r#"{"channel":"a","data":1,"tags":{"a":"b"}}"#,
-                "no tags",
+                r#"{"channel":"a","data":1,"tags":{"a":5}}"#,
+                "expected a string",
+            ),
+            (
+                Method::Publish,
+                r#"{"channel":"a","data":1,"tags":["a"]}"#,
+                "expected a map",
+            ),
+            (
+                Method::Publish,
+                r#"{"channel":"a","data":"01234","tags":{"a":"bc"}}"#,
+                "17 bytes together exceed 16",
             ),
             (Method::Broadcast, r#"{"data":1}"#, "channels is missing"),
             (

@@ -1,11 +1,12 @@
 //! What can be asked for: requests in which everything is as it must be.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{ApiError, Pattern};
 use crate::{
     id::{RoomName, UserId},
     protocol::centrifugo::ErrorCode,
+    publication::Tags,
 };
 
 /// What can be asked for, one thing at a time.
@@ -131,6 +132,8 @@ pub struct Goodbye {
 pub struct Message<'a> {
     /// It.
     pub payload: Payload<'a>,
+    /// What goes with it.
+    pub tags: Option<Arc<Tags>>,
     /// Under the same key a room gets it once.
     pub idempotency_key: Option<Cow<'a, str>>,
 }

@@ -1,5 +1,7 @@
 //! What a client is told unasked: events to frames.
 
+use std::collections::BTreeMap;
+
 use bytes::BufMut;
 use data_encoding::BASE64;
 use serde::Serialize;
@@ -8,7 +10,7 @@ use super::reply::{Subscribed, write_json};
 use crate::{
     frame::{self, FrameKind},
     id::{RoomName, UserId},
-    publication::{ClientInfo, PayloadKind, Publication},
+    publication::{ClientInfo, PayloadKind, Publication, Tags},
 };
 
 /// A ping.
@@ -55,6 +57,10 @@ impl RoomPushes {
             Some(info) => (b",\"info\":", &info.encoded),
             None => (b"", b""),
         };
+        let (tags_key, tags): (&[u8], &[u8]) = match &publication.tags {
+            Some(tags) => (b",\"tags\":", &tags.encoded),
+            None => (b"", b""),
+        };
         frame::put(
             out,
             FrameKind::Text,
@@ -66,6 +72,8 @@ impl RoomPushes {
                 info,
                 offset_key,
                 offset,
+                tags_key,
+                tags,
                 b"}}}",
             ],
         );
@@ -104,6 +112,10 @@ pub(super) fn write_publication(out: &mut Vec<u8>, publication: &Publication, of
     if let Some(offset) = offset {
         out.extend_from_slice(b",\"offset\":");
         out.extend_from_slice(itoa::Buffer::new().format(offset).as_bytes());
+    }
+    if let Some(tags) = &publication.tags {
+        out.extend_from_slice(b",\"tags\":");
+        out.extend_from_slice(&tags.encoded);
     }
     out.push(b'}');
 }
@@ -226,6 +238,18 @@ pub fn client_info(
     }
 }
 
+/// Tags in the form in which they are shown, none if there are none.
+#[must_use]
+pub fn encoded_tags(tags: &BTreeMap<String, String>) -> Option<Tags> {
+    if tags.is_empty() {
+        return None;
+    }
+    let mut encoded = Vec::new();
+    write_json(&mut encoded, tags);
+    let encoded = encoded.into();
+    Some(Tags { encoded })
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -277,6 +301,29 @@ mod tests {
                 r#""info":{"user":"ada","client":"c1","chan_info":7},"offset":7}}}"#
             )
         );
+    }
+
+    #[test]
+    fn tags_are_shown_where_there_are_any() {
+        let none = BTreeMap::new();
+        assert_eq!(encoded_tags(&none), None);
+        let some = BTreeMap::from([("lang", "de"), ("to", "a\"b")]);
+        let some = some
+            .iter()
+            .map(|(name, text)| (name.to_string(), text.to_string()));
+        let publication = Publication {
+            tags: encoded_tags(&some.collect()).map(Arc::new),
+            ..Publication::new(PayloadKind::Json, Bytes::from_static(b"1"))
+        };
+        let shown = r#"{"data":1,"offset":7,"tags":{"lang":"de","to":"a\"b"}}"#;
+        let mut out = Vec::new();
+        let room = RoomName::parse("a").unwrap();
+        RoomPushes::new(&room).put_publication(&mut out, &publication, Some(7));
+        let push = format!(r#"{{"push":{{"channel":"a","pub":{shown}}}}}"#);
+        assert_eq!(text_of(&out), push);
+        out.clear();
+        write_publication(&mut out, &publication, Some(7));
+        assert_eq!(str::from_utf8(&out).unwrap(), shown);
     }
 
     #[test]

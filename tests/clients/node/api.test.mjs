@@ -28,6 +28,19 @@ promise('a_back_end_publishes_to_members_of_both_ways_in', async (scope) => {
   assert.equal(await plain.messages.next(), '{"text":"hello 🦀"}');
 });
 
+promise('tags_reach_the_sdk_at_once_and_from_history', async (scope) => {
+  const { server, api } = await backend(scope);
+  const ada = await scope.sdk(server, 'ada');
+  const hers = await ada.join('lobby');
+  const tags = { lang: 'de', to: 'everybody "here"' };
+
+  await api.publish({ channel: 'lobby', data: {}, tags });
+
+  assert.deepEqual((await hers.publications.next()).tags, tags);
+  const { publications } = await api.getHistory({ channel: 'lobby', limit: -1 });
+  assert.deepEqual(publications.map((pub) => pub.tags), [tags]);
+});
+
 promise('a_broadcast_reaches_several_rooms', async (scope) => {
   const { server, api } = await backend(scope);
   const ada = await scope.sdk(server, 'ada');
@@ -86,7 +99,7 @@ promise('errors_of_the_server_are_exceptions', async (scope) => {
   const { server, api } = await backend(scope);
 
   await assert.rejects(api.publish({ channel: '', data: {} }), CentException);
-  await assert.rejects(api.publish({ channel: 'lobby', data: {}, tags: { a: 'b' } }), CentException);
+  await assert.rejects(api.publish({ channel: 'lobby', data: {}, tags: { a: 5 } }), CentException);
   const stranger = new CentClient({ url: `${server.http}/api`, apiKey: 'another-key-than-that' });
   await assert.rejects(stranger.publish({ channel: 'lobby', data: {} }), CentException);
 });

@@ -60,6 +60,14 @@ class Cent(Case):
         await api.publish(PublishRequest(channel="lobby", data=None, b64data="AP8="))
         self.assertEqual(await member.recv(), b"\0\xff")
 
+    async def test_tags_are_kept_with_a_publication(self):
+        server, api = await self.backend()
+
+        await api.publish(PublishRequest(channel="lobby", data=1, tags={"lang": "de"}))
+
+        (kept,) = (await api.history(HistoryRequest(channel="lobby", limit=-1))).publications
+        self.assertEqual((kept.data, kept.tags), (1, {"lang": "de"}))
+
     async def test_a_broadcast_answers_for_each_room(self):
         server, api = await self.backend()
         members = [await self.member(server, room) for room in ("one", "two")]
