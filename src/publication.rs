@@ -29,6 +29,9 @@ pub struct Publication {
     /// What goes with the payload, in the dialects that have a place for it; mostly nothing, which
     /// then costs nothing but this.
     pub tags: Option<Arc<Tags>>,
+    /// Whether it is for those who are there now and for nobody later: a history neither numbers nor
+    /// keeps it.
+    pub skips_history: bool,
 }
 
 impl Publication {
@@ -40,6 +43,7 @@ impl Publication {
             payload,
             info: None,
             tags: None,
+            skips_history: false,
         }
     }
 

@@ -118,6 +118,7 @@ mod results {
         history_is_read_and_removed,
         channels_are_rooms_with_members_that_fit,
         tags_reach_whoever_has_a_place_for_them_at_once_and_later,
+        what_skips_history_reaches_those_who_are_there_only,
         a_key_publishes_once_for_each_room,
         requests_with_one_key_at_once_publish_once,
         users_are_put_into_rooms_taken_out_and_sent_away,
@@ -294,6 +295,55 @@ mod results {
         let mut late = server.centrifugo("bob").await;
         let reply = late.ask(json!({"id": 2, "subscribe": recovery})).await;
         assert_eq!(reply["subscribe"]["publications"], json!(wanted[1..]));
+    }
+
+    async fn what_skips_history_reaches_those_who_are_there_only<F: Fanout>() {
+        let (server, mut client) = server_and_client::<F>().await;
+        let mut sdk = subscribed(&server, "lobby").await;
+        let mut plain = server.plain("/ws/lobby").await;
+        server
+            .until("both are in", |status| status.rooms[0].clients == 2)
+            .await;
+        let kept = |data: u32| json!({"channel": "lobby", "data": data, "skip_history": false});
+        assert_eq!(client.result("publish", kept(1)).await["offset"], 1);
+        let mut fleeting = kept(2);
+        fleeting["skip_history"] = true.into();
+        fleeting["tags"] = json!({"a": "b"});
+        fleeting["idempotency_key"] = "k".into();
+        for _ in 0..2 {
+            let result = client.result("publish", fleeting.clone()).await;
+            assert_eq!(result, json!({}), "it has no place");
+        }
+        let body = json!({"channels": ["lobby"], "data": 3, "skip_history": true});
+        let result = client.result("broadcast", body).await;
+        assert_eq!(result, json!({"responses": [{"result": {}}]}));
+        assert_eq!(client.result("publish", kept(4)).await["offset"], 2);
+
+        let kept = [
+            json!({"data": 1, "offset": 1}),
+            json!({"data": 4, "offset": 2}),
+        ];
+        let all = [
+            kept[0].clone(),
+            json!({"data": 2, "tags": {"a": "b"}}),
+            json!({"data": 3}),
+            kept[1].clone(),
+        ];
+        for publication in &all {
+            assert_eq!(&sdk.next_json().await["push"]["pub"], publication);
+            assert_eq!(plain.next_text().await, publication["data"].to_string());
+        }
+        let body = json!({"channel": "lobby", "limit": -1});
+        let page = client.result("history", body).await;
+        assert_eq!(
+            (&page["publications"], &page["offset"]),
+            (&json!(kept), &json!(2))
+        );
+        let mut late = server.centrifugo("bob").await;
+        let recovery = json!({"channel": "lobby", "recover": true, "offset": 1});
+        let reply = late.ask(json!({"id": 2, "subscribe": recovery})).await;
+        assert_eq!(reply["subscribe"]["recovered"], true);
+        assert_eq!(reply["subscribe"]["publications"], json!(kept[1..]));
     }
 
     async fn a_key_publishes_once_for_each_room<F: Fanout>() {
@@ -688,7 +738,9 @@ mod refusals {
 
     #[tokio::test]
     async fn errors_are_statuses_for_those_who_ask_for_that() {
-        let (_server, mut client) = server_and_client::<Registry>().await;
+        let config = with_key(|config| config.room_defaults.presence = false);
+        let server = TestServer::start(config).await;
+        let mut client = Client::new(server.addr).await;
         let key = format!("X-API-Key: {KEY}");
         let headers = [key.as_str(), "X-Centrifugo-Error-Mode: transport"];
         for (path, body, status, code) in [
@@ -700,12 +752,7 @@ mod refusals {
                 112,
             ),
             ("batch", r#"{"commands":[{"dance":{}}]}"#, 404, 104),
-            (
-                "publish",
-                r#"{"channel":"a","data":1,"skip_history":true}"#,
-                400,
-                108,
-            ),
+            ("presence", r#"{"channel":"a"}"#, 400, 108),
         ] {
             let answer = client
                 .ask(&format!("POST /api/{path}"), &headers, body)

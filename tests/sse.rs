@@ -315,6 +315,26 @@ async fn a_listener_that_is_cut_off_again_and_again_misses_nothing_and_hears_not
     server.stop().await;
 }
 
+async fn what_skips_history_is_heard_and_does_not_move_the_place<F: Fanout>() {
+    let server = TestServer::<F>::on_engine(config(|_| ())).await;
+    let fleeting = || Publication {
+        skips_history: true,
+        ..text("now or never")
+    };
+    let mut listener = Listener::open(&server, "/sse/lobby", "").await;
+    for (publication, offset) in [(fleeting(), 0), (text("kept"), 1), (fleeting(), 1)] {
+        let wanted = publication.payload.clone();
+        publish(&server, publication).await;
+        assert_eq!(listener.message().await, wanted);
+        assert_eq!(listener.offset(), offset);
+    }
+    let mut resumed = Listener::open(&server, "/sse/lobby", &listener.reader.last_id).await;
+    publish(&server, text("next")).await;
+    assert_eq!(resumed.message().await, "next", "no gap and no duplicate");
+    assert_eq!(resumed.offset(), 2);
+    server.stop().await;
+}
+
 async fn what_is_not_there_any_more_is_a_gap_before_everything_else<F: Fanout>() {
     let server = TestServer::<F>::on_engine(config(|config| {
         config.room_defaults.history_size = 2;
@@ -660,6 +680,7 @@ on_every_engine! {
     a_listener_hears_every_kind_of_message_with_its_place_in_history,
     a_listener_is_a_member_whom_others_see_come_and_go,
     a_listener_that_is_cut_off_again_and_again_misses_nothing_and_hears_nothing_twice,
+    what_skips_history_is_heard_and_does_not_move_the_place,
     what_is_not_there_any_more_is_a_gap_before_everything_else,
     a_room_without_history_gives_no_ids_and_admits_what_it_cannot_know,
     a_stalled_listener_costs_nobody_anything_and_is_closed_as_slow,

@@ -9,7 +9,8 @@
 //!   and no other. It leaves exactly once, when its [`Membership`] is dropped; a slot's next owner is
 //!   never touched by that.
 //! - **Recovery.** History snapshot and admission are one step: what the snapshot does not hold, the
-//!   feed brings, and nothing twice.
+//!   feed brings, and nothing twice. A publication that skips history has no number, so that it can
+//!   be neither missing nor there twice.
 //! - **Isolation.** Nobody waits for a member that is stalled. One that falls behind by more than the
 //!   room's lag limit is told so, and its own session decides. Members that only had no time to run
 //!   yet can be waited for: [`Pace::WithinReach`].
@@ -60,7 +61,8 @@ impl Dialect {
 /// What happens in a room.
 #[derive(Debug, Clone, Copy)]
 pub enum Event<'a> {
-    /// Somebody published; with the place that history gave it, if the room has one.
+    /// Somebody published; with the place that history gave it, if the room has one and the
+    /// publication does not skip it.
     Publication(&'a Publication, Option<Position>),
     /// A member came.
     Join(&'a ClientInfo),

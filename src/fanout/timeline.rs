@@ -173,9 +173,9 @@ impl Timeline {
         let reach = reach(pace);
         if !appends.any(|append| append.is_behind(reach)) {
             for publication in &*batch {
-                let position = self
-                    .history
-                    .as_mut()
+                let history = self.history.as_mut();
+                let position = history
+                    .filter(|_| !publication.skips_history)
                     .map(|history| history.append(publication, now));
                 appends.encode(&*self.encoder, Event::Publication(publication, position));
                 taken += 1;

@@ -36,6 +36,7 @@ macro_rules! suite {
             nobody_gets_what_was_published_before_it_came_or_after_it_left,
             a_reused_slot_is_not_left_by_its_former_owner,
             history_and_live_stream_have_no_gap_and_no_duplicate,
+            what_skips_history_is_heard_now_and_makes_no_gap_later,
             what_cannot_all_be_recovered_is_not_recovered,
             joins_and_leaves_are_heard_by_those_who_want_to_in_one_order,
             whoever_comes_back_has_left_first,

@@ -13,6 +13,7 @@ use slabcast::{
     fanout::{CatchUp, Fanout, HistoryQuery, Pace, Retired},
     metrics::Deliveries,
     outbox::{Lag, Outbox, SkipTo},
+    publication::Publication,
 };
 use tokio::{task::JoinSet, time::timeout};
 
@@ -154,6 +155,13 @@ pub(crate) async fn history_and_live_stream_have_no_gap_and_no_duplicate<F: Fano
             while !stop.load(Ordering::Relaxed) {
                 count += 1;
                 room.publish(&count.to_string()).await;
+                if count.is_multiple_of(3) {
+                    let mut batch = vec![Publication {
+                        skips_history: true,
+                        ..publication("skips")
+                    }];
+                    room.engine.publish(&mut batch, Pace::Now).await.unwrap();
+                }
                 tokio::task::yield_now().await;
             }
         }
@@ -179,10 +187,17 @@ pub(crate) async fn history_and_live_stream_have_no_gap_and_no_duplicate<F: Fano
                 Vec::new()
             }
         };
-        while member.lines().len() < 3 {
+        let is_numbered = |line: &String| !line.starts_with("0:");
+        while member
+            .lines()
+            .iter()
+            .filter(|line| is_numbered(line))
+            .count()
+            < 3
+        {
             member.told().await;
         }
-        for line in member.take_lines() {
+        for line in member.take_lines().into_iter().filter(is_numbered) {
             let (offset, payload) = line.split_once(':').unwrap();
             assert_eq!(offset, payload, "numbered as published");
             offsets.push(offset.parse().unwrap());
@@ -198,6 +213,40 @@ pub(crate) async fn history_and_live_stream_have_no_gap_and_no_duplicate<F: Fano
         "only {recovered} rounds recovered, else this tests little"
     );
     room.assert_accounts_balance().await;
+}
+
+pub(crate) async fn what_skips_history_is_heard_now_and_makes_no_gap_later<F: Fanout>() {
+    let room = Room::<F>::open(|_| ());
+    let mut member = room.join("m", QUIET).await;
+    let fleeting = || Publication {
+        skips_history: true,
+        ..publication("x")
+    };
+    let mut batch = vec![publication("a"), fleeting(), publication("b"), fleeting()];
+    let receipt = room.engine.publish(&mut batch, Pace::Now).await.unwrap();
+    assert_eq!(receipt.position.unwrap().offset, 2, "it is not moved");
+    assert_eq!(member.take_lines(), ["1:a", "0:x", "2:b", "0:x"]);
+    for (offset, wanted) in [(0, vec![1, 2]), (1, vec![2]), (2, vec![])] {
+        let epoch = String::new();
+        let catch_up = CatchUp::Recover { epoch, offset };
+        let (_late, missed, position) = room.join_and_catch_up("late", QUIET, catch_up).await;
+        let offsets: Vec<_> = missed.unwrap().iter().map(|kept| kept.offset).collect();
+        assert_eq!(offsets, wanted);
+        assert_eq!(position.unwrap().offset, 2);
+    }
+    assert_eq!(room.engine.status().await.offset, 2);
+    room.assert_accounts_balance().await;
+
+    let vacant = Room::<F>::open(|_| ());
+    let mut batch = vec![fleeting()];
+    vacant.engine.publish(&mut batch, Pace::Now).await.unwrap();
+    let query = HistoryQuery {
+        limit: usize::MAX,
+        since: None,
+        is_reverse: false,
+    };
+    let page = vacant.engine.history(query).await.unwrap();
+    assert!(page.publications.is_empty(), "nothing keeps the room");
 }
 
 pub(crate) async fn what_cannot_all_be_recovered_is_not_recovered<F: Fanout>() {

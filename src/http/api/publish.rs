@@ -83,8 +83,10 @@ async fn publish_now<F: Fanout>(
     room: &RoomName,
     publication: Publication,
 ) -> Result<Option<Position>, ApiError> {
+    let has_place = !publication.skips_history;
     let published = node.publish(room, &mut vec![publication]).await;
-    Ok(published.map_err(refused)?.position)
+    let receipt = published.map_err(refused)?;
+    Ok(receipt.position.filter(|_| has_place))
 }
 
 /// Nobody's publication, for the API has no client, and the key that it comes under. JSON stays a part
@@ -97,6 +99,7 @@ fn taken_apart<'a>(message: Message<'a>, body: &Bytes) -> (Publication, Option<C
     };
     let publication = Publication {
         tags: message.tags,
+        skips_history: message.skips_history,
         ..Publication::new(kind, payload)
     };
     (publication, message.idempotency_key)

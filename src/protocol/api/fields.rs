@@ -95,11 +95,6 @@ impl<'a> MessageFields<'a> {
     }
 
     pub(super) fn message(self, message_bytes: usize) -> Result<Message<'a>, ApiError> {
-        if self.skip_history {
-            let detail = "this server can't leave a publication out of its room's history: leave \
-                          skip_history out, or publish in a room whose history_size is 0";
-            return Err(ApiError::new(ErrorCode::NotAvailable, detail));
-        }
         let payload = match (self.data, self.b64data) {
             (Some(data), None) => Payload::Json(on_one_line(data.get())),
             (None, Some(text)) => Payload::Binary(decode(&text)?),
@@ -135,6 +130,7 @@ impl<'a> MessageFields<'a> {
         Ok(Message {
             payload,
             tags: tags.map(Arc::new),
+            skips_history: self.skip_history,
             idempotency_key: (!key.is_empty()).then_some(key),
         })
     }
@@ -377,8 +373,8 @@ mod tests {
             ),
             (
                 Method::Publish,
-                r#"{"channel":"a","data":1,"skip_history":true}"#,
-                "history_size",
+                r#"{"channel":"a","data":1,"skip_history":1}"#,
+                "expected a boolean",
             ),
             (
                 Method::Publish,

@@ -85,7 +85,7 @@ pub fn empty() -> Vec<u8> {
     b"{}".to_vec()
 }
 
-/// Where a publication stands, in a room with a history.
+/// Where a publication stands, if it has a place in its room's history.
 #[must_use]
 pub fn published(position: Option<&Position>) -> Vec<u8> {
     #[derive(Serialize)]

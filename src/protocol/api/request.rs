@@ -134,6 +134,8 @@ pub struct Message<'a> {
     pub payload: Payload<'a>,
     /// What goes with it.
     pub tags: Option<Arc<Tags>>,
+    /// Whether it is for those who are there now only.
+    pub skips_history: bool,
     /// Under the same key a room gets it once.
     pub idempotency_key: Option<Cow<'a, str>>,
 }

@@ -41,6 +41,21 @@ promise('tags_reach_the_sdk_at_once_and_from_history', async (scope) => {
   assert.deepEqual(publications.map((pub) => pub.tags), [tags]);
 });
 
+promise('what_skips_history_does_not_move_the_place_to_recover_from', async (scope) => {
+  const { server, api } = await backend(scope);
+  const ada = await scope.sdk(server, 'ada');
+  const hers = await ada.join('lobby');
+
+  for (const [n, skip_history] of [[1, false], [2, true], [3, false]]) {
+    const { offset } = await api.publish({ channel: 'lobby', data: { n }, skip_history });
+    assert.equal(offset, { 1: 1, 3: 2 }[n]);
+  }
+
+  const heard = [];
+  for (let i = 0; i < 3; i++) heard.push(await hers.publications.next());
+  assert.deepEqual(heard.map(({ data, offset }) => [data.n, offset]), [[1, 1], [2, undefined], [3, 2]]);
+});
+
 promise('a_broadcast_reaches_several_rooms', async (scope) => {
   const { server, api } = await backend(scope);
   const ada = await scope.sdk(server, 'ada');

@@ -68,6 +68,17 @@ class Cent(Case):
         (kept,) = (await api.history(HistoryRequest(channel="lobby", limit=-1))).publications
         self.assertEqual((kept.data, kept.tags), (1, {"lang": "de"}))
 
+    async def test_what_skips_history_is_heard_and_not_kept(self):
+        server, api = await self.backend()
+        member = await self.member(server, "lobby")
+
+        result = await api.publish(PublishRequest(channel="lobby", data=1, skip_history=True))
+
+        self.assertFalse(result.offset)
+        self.assertEqual(await member.recv(), "1")
+        page = await api.history(HistoryRequest(channel="lobby", limit=-1))
+        self.assertEqual((page.publications, page.offset), ([], 0))
+
     async def test_a_broadcast_answers_for_each_room(self):
         server, api = await self.backend()
         members = [await self.member(server, room) for room in ("one", "two")]
@@ -142,12 +153,12 @@ class Cent(Case):
     async def test_errors_are_exceptions_with_their_code(self):
         server, api = await self.backend()
 
-        for request, code in (
-            (PublishRequest(channel="", data=1), 107),
-            (PublishRequest(channel="lobby", data=1, skip_history=True), 108),
+        for call, request, code in (
+            (api.publish, PublishRequest(channel="", data=1), 107),
+            (api.history, HistoryRequest(channel="lobby", since=StreamPosition(offset=9, epoch="")), 112),
         ):
             with self.assertRaises(CentApiResponseError) as refused:
-                await api.publish(request)
+                await call(request)
             self.assertEqual(refused.exception.code, code)
         stranger = await self.client(server, "another-key-than-that")
         with self.assertRaises(CentUnauthorizedError):
