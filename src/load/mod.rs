@@ -4,6 +4,7 @@
 //! atomics ([`control`]). No runtime: what a task costs would be a good part of what a delivery
 //! costs, and the generator has to be cheaper than any server that it measures.
 
+mod account;
 mod connection;
 mod control;
 mod error;
