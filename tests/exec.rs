@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use support::{PATIENCE, Peer, Program, soon, upgrade_request};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio_tungstenite::tungstenite::Message;
 
 const LINE_BYTES_MAX: usize = 16 * 1024;
 
@@ -59,22 +60,29 @@ async fn watch(program: &Program, since: &str) -> Peer {
     Peer::connect(program.addr, &format!("/ws/build{since}")).await
 }
 
+/// How many watch.
+async fn watchers(program: &Program) -> u64 {
+    let status = program.status().await;
+    let rooms = status["rooms"].as_array().unwrap();
+    let room = rooms.iter().find(|room| room["name"] == "build");
+    room.map_or(0, |room| room["clients"].as_u64().unwrap())
+}
+
 /// A watcher that is in the room when this returns.
 async fn watch_from_now(program: &Program) -> Peer {
-    let mut peer = watch(program, "").await;
-    peer.send("here").await;
-    while peer.next_text().await != "here" {}
+    let before = watchers(program).await;
+    let peer = watch(program, "").await;
+    soon("a place in the room", async {
+        while watchers(program).await == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
     peer
 }
 
 async fn next(peer: &mut Peer) -> Value {
-    loop {
-        let text = peer.next_text().await;
-        // What watchers say when they come.
-        if text != "here" {
-            return serde_json::from_str(&text).unwrap();
-        }
-    }
+    serde_json::from_str(&peer.next_text().await).unwrap()
 }
 
 /// Every message up to the end, which is the last.
@@ -158,8 +166,12 @@ async fn whoever_watches_gets_the_same(engine: &str) {
     // Long after the end, the server still tells; but only who asks.
     assert_eq!(heard, from_the_start(&program).await);
     let mut late = watch(&program, "").await;
+    // What is in the room is the command's, and whoever else says something there is sent away.
     late.send("here").await;
-    assert_eq!(late.next_text().await, "here");
+    match late.next().await {
+        Message::Close(Some(frame)) => assert_eq!(u16::from(frame.code), 1008, "{frame:?}"),
+        other => panic!("instead of a close frame: {other:?}"),
+    }
 }
 
 #[tokio::test]
