@@ -291,8 +291,14 @@ async fn a_frame_that_has_to_wait_in_the_middle_is_counted_once<F: Fanout>() {
     }))
     .await;
     let mut peer = server.centrifugo("").await;
-    subscribe(&mut peer, "lobby").await;
-    let command = |id| json!({"id": id, "publish": {"channel": "lobby", "data": id}}).to_string();
+    for room in ["even", "odd"] {
+        subscribe(&mut peer, room).await;
+    }
+    // From room to room, so that each command is held up by itself.
+    let command = |id: u32| {
+        let room = if id.is_multiple_of(2) { "even" } else { "odd" };
+        json!({"id": id, "publish": {"channel": room, "data": id}}).to_string()
+    };
     peer.send((10..410).map(command).collect::<Vec<_>>().join("\n"))
         .await;
     let (mut replies, mut pushes) = (0, 0);

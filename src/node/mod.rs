@@ -13,7 +13,6 @@ use slab::Slab;
 use uuid::Uuid;
 
 use crate::{
-    close::Close,
     config::{Config, ConfigError, PublishRight, RoomConfig, SubscribeRight},
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
@@ -22,7 +21,6 @@ use crate::{
     history::HistoryBudget,
     id::{RoomName, UserId},
     metrics::{Counters, Deliveries},
-    notifier::{Instruction, Notifier},
     publication::{ClientInfo, Publication},
     sync::{Mutex, RwLock},
 };
@@ -35,6 +33,7 @@ mod patience;
 mod quota;
 mod rates;
 mod room;
+mod sessions;
 mod status;
 
 pub use access::{Access, Credentials, Expiry, Grant, Identity};
@@ -45,10 +44,12 @@ pub(crate) use patience::Patience;
 pub use quota::{Quota, Share, network_of};
 pub use rates::Rates;
 pub use room::{Room, Subscription};
+pub use sessions::SessionGuard;
 pub use status::{DeliveryStatus, NodeStatus, RoomSummary};
 
 use encoder::RoomEncoder;
 use rates::Sampler;
+use sessions::SessionEntry;
 
 /// Between looks at what time has made useless in all rooms. Ten times as long would keep what a
 /// burst left behind for minutes; a tenth would walk all rooms every second.
@@ -91,20 +92,6 @@ pub struct Node<F: Fanout> {
 struct Board {
     at: Option<Instant>,
     text: Bytes,
-}
-
-#[derive(Debug)]
-struct SessionEntry {
-    notifier: Arc<Notifier>,
-    client: Box<str>,
-    /// Anonymous, until it has said who it is.
-    user: UserId,
-}
-
-impl SessionEntry {
-    fn is_of(&self, user: &UserId, client: Option<&str>) -> bool {
-        self.user == *user && client.is_none_or(|client| *self.client == *client)
-    }
 }
 
 impl<F: Fanout> Node<F> {
@@ -345,76 +332,6 @@ impl<F: Fanout> Node<F> {
         Ok(())
     }
 
-    /// Enters a session that calls itself `client`, until the guard is dropped.
-    #[must_use]
-    pub fn enter(self: &Arc<Self>, notifier: Arc<Notifier>, client: &str) -> SessionGuard<F> {
-        let key = self.sessions.lock().insert(SessionEntry {
-            notifier,
-            client: client.into(),
-            user: UserId::default(),
-        });
-        SessionGuard {
-            node: self.clone(),
-            key,
-        }
-    }
-
-    /// How many sessions there are.
-    pub fn sessions(&self) -> usize {
-        self.sessions.lock().len()
-    }
-
-    /// Asks the sessions of `user`, or the one of them that is `client`, to close themselves, and
-    /// returns how many that are.
-    pub fn disconnect(&self, user: &UserId, client: Option<&str>, close: &Close) -> usize {
-        let notifiers = self.notifiers_of(user, client);
-        for notifier in &notifiers {
-            notifier.close(close.clone());
-        }
-        notifiers.len()
-    }
-
-    /// Asks the sessions of `user`, or the one of them that is `client`, to do something, and returns
-    /// how many that are. They do it soon, each when its turn comes.
-    pub fn instruct(
-        &self,
-        user: &UserId,
-        client: Option<&str>,
-        instruction: &Instruction,
-    ) -> usize {
-        let notifiers = self.notifiers_of(user, client);
-        for notifier in &notifiers {
-            notifier.instruct(instruction.clone());
-        }
-        notifiers.len()
-    }
-
-    /// All sessions are looked through: an operator asks for this now and then, and a map of users
-    /// would have to be kept with every connection.
-    fn notifiers_of(&self, user: &UserId, client: Option<&str>) -> Vec<Arc<Notifier>> {
-        let sessions = self.sessions.lock();
-        let found = sessions
-            .iter()
-            .filter(|(_, entry)| entry.is_of(user, client));
-        found.map(|(_, entry)| entry.notifier.clone()).collect()
-    }
-
-    /// Asks every session that is there now to close itself, evenly spread over `window`.
-    pub async fn close_all(&self, close: Close, window: Duration) {
-        let notifiers: Vec<_> = self
-            .sessions
-            .lock()
-            .iter()
-            .map(|(_, entry)| entry.notifier.clone())
-            .collect();
-        let start = tokio::time::Instant::now();
-        let count = u32::try_from(notifiers.len().max(1)).unwrap_or(u32::MAX);
-        for (notifier, index) in notifiers.into_iter().zip(0..) {
-            tokio::time::sleep_until(start + window / count * index).await;
-            notifier.close(close.clone());
-        }
-    }
-
     /// Keeps rates and lets go of what time has made useless, for as long as it is polled.
     pub async fn keep_house(&self) {
         let mut sample = tokio::time::interval(SAMPLE_INTERVAL);
@@ -475,9 +392,7 @@ impl<F: Fanout> Node<F> {
         let rates = self.sampler.lock().rates();
         let mut status = status::collect(self, &rooms, rates, rooms_max).await;
         // Last: a session that is counted as closed is not among them any more.
-        let sessions = self.sessions.lock();
-        status.connections = sessions.len();
-        drop(sessions);
+        status.connections = self.sessions();
         status.users = self.users.holders();
         status
     }
@@ -533,28 +448,5 @@ impl<F: Fanout> Node<F> {
         };
         // Its history is dropped with no lock held.
         drop(forgotten);
-    }
-}
-
-/// One session in the node's books.
-#[derive(Debug)]
-pub struct SessionGuard<F: Fanout> {
-    node: Arc<Node<F>>,
-    key: usize,
-}
-
-impl<F: Fanout> SessionGuard<F> {
-    /// Notes whose session it is.
-    pub fn log_in(&self, user: &UserId) {
-        if let Some(entry) = self.node.sessions.lock().get_mut(self.key) {
-            entry.user = user.clone();
-        }
-    }
-}
-
-impl<F: Fanout> Drop for SessionGuard<F> {
-    fn drop(&mut self) {
-        let left = self.node.sessions.lock().try_remove(self.key);
-        drop(left);
     }
 }
