@@ -285,7 +285,8 @@ async fn who_gives_too_many_commands_is_told_and_then_disconnected<F: Fanout>() 
 
 async fn a_frame_that_has_to_wait_in_the_middle_is_counted_once<F: Fanout>() {
     let server = TestServer::<F>::on_engine(config(|config| {
-        config.limits.commands_per_second = Some(500);
+        // Those that it gives, and not one more.
+        config.limits.commands_per_second = Some(403);
         // So narrow that the publisher is held up again and again.
         config.room_defaults.lag_messages = 16;
     }))
