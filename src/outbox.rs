@@ -117,7 +117,8 @@ impl Outbox {
             deliveries,
             replies: Vec::new(),
             in_hand: VecDeque::new(),
-            cursors: Slab::new(),
+            // Most sessions are in one room for all their life; a slab would begin with four.
+            cursors: Slab::with_capacity(1),
             ready: VecDeque::new(),
             is_stalled: false,
         }

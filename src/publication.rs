@@ -90,5 +90,5 @@ pub struct ClientInfo {
     /// Whose connection it is.
     pub user: UserId,
     /// The same in the form that dialects show, made once.
-    pub encoded: Bytes,
+    pub encoded: Box<[u8]>,
 }

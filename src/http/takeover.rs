@@ -75,10 +75,7 @@ impl<F: Fanout> Http<F> {
             peer,
             way,
         };
-        self.sessions.spawn(async move {
-            session::serve(node, upgraded).await;
-            drop(permit);
-        });
+        session::spawn(node, upgraded, permit, &self.sessions);
     }
 }
 

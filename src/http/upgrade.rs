@@ -1,6 +1,6 @@
 //! From a request to a session: the checks, the 101, and the hand-over of the socket.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -123,24 +123,21 @@ impl<F: Fanout> Http<F> {
         let node = self.node.clone();
         let Connection { peer, permit, .. } = connection.clone();
         let upgrade = hyper::upgrade::on(request);
+        let sessions = self.sessions.clone();
         self.sessions.spawn(async move {
             match upgrade.await.map(downcast) {
                 Ok(Some((stream, glued))) => {
-                    session::serve(
-                        node,
-                        Upgraded {
-                            stream,
-                            glued,
-                            peer,
-                            way,
-                        },
-                    )
-                    .await;
+                    let upgraded = Upgraded {
+                        stream,
+                        glued,
+                        peer,
+                        way,
+                    };
+                    session::spawn(node, upgraded, permit, &sessions);
                 }
                 Ok(None) => debug!(%peer, "upgraded something that is not a TCP stream"),
                 Err(error) => debug!(%peer, %error, "peer went away during the upgrade"),
             }
-            drop::<Arc<_>>(permit);
         });
         Ok(answer)
     }
@@ -149,7 +146,9 @@ impl<F: Fanout> Http<F> {
 /// The stream under an upgraded connection, and what was read from it behind the request.
 fn downcast(upgraded: HyperUpgraded) -> Option<(TcpStream, Bytes)> {
     let parts = upgraded.downcast::<TokioIo<HttpStream>>().ok()?;
-    Some((parts.io.into_inner().into_inner(), parts.read_buf))
+    // A copy, which is mostly of nothing: the original is a slice of hyper's read buffer of 8 KiB.
+    let glued = Bytes::copy_from_slice(&parts.read_buf);
+    Some((parts.io.into_inner().into_inner(), glued))
 }
 
 /// The 101 for a request that is an opening handshake in every point (RFC 6455, 4.2.1).

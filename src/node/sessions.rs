@@ -8,31 +8,34 @@ use crate::{
     fanout::Fanout,
     id::UserId,
     notifier::{Instruction, Notifier},
+    publication::ClientInfo,
 };
 
 /// One session, as the node knows it.
 #[derive(Debug)]
 pub(super) struct SessionEntry {
     notifier: Arc<Notifier>,
-    client: Box<str>,
-    /// Anonymous, until it has said who it is.
-    user: UserId,
+    /// Nobody's, until it has said whose it is.
+    info: Arc<ClientInfo>,
 }
 
 impl SessionEntry {
     fn is_of(&self, user: &UserId, client: Option<&str>) -> bool {
-        self.user == *user && client.is_none_or(|client| *self.client == *client)
+        self.info.user == *user && client.is_none_or(|client| *self.info.client == *client)
     }
 }
 
 impl<F: Fanout> Node<F> {
-    /// Enters a session that calls itself `client`, until the guard is dropped.
+    /// Enters a session that is `info` to others, until the guard is dropped.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, notifier: Arc<Notifier>, client: &str) -> SessionGuard<F> {
+    pub fn enter(
+        self: &Arc<Self>,
+        notifier: Arc<Notifier>,
+        info: &Arc<ClientInfo>,
+    ) -> SessionGuard<F> {
         let key = self.sessions.lock().insert(SessionEntry {
             notifier,
-            client: client.into(),
-            user: UserId::default(),
+            info: info.clone(),
         });
         SessionGuard {
             node: self.clone(),
@@ -106,9 +109,9 @@ pub struct SessionGuard<F: Fanout> {
 
 impl<F: Fanout> SessionGuard<F> {
     /// Notes whose session it is.
-    pub fn log_in(&self, user: &UserId) {
+    pub fn log_in(&self, info: &Arc<ClientInfo>) {
         if let Some(entry) = self.node.sessions.lock().get_mut(self.key) {
-            entry.user = user.clone();
+            entry.info = info.clone();
         }
     }
 }

@@ -5,6 +5,7 @@
 //! when something has to happen by itself. This file is the loop between them.
 
 use std::{
+    convert::Infallible,
     future::poll_fn,
     io, mem,
     net::SocketAddr,
@@ -18,6 +19,7 @@ use tokio::{
     task::yield_now,
     time::{Instant, timeout},
 };
+use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
 use uuid::Uuid;
 
@@ -99,8 +101,13 @@ pub enum WayIn {
     },
 }
 
-/// Serves one upgraded socket to its end.
-pub async fn serve<F: Fanout>(node: Arc<Node<F>>, upgraded: Upgraded) {
+/// Serves one socket to its end, in a task of its own on `sessions`. `held` is dropped behind it.
+pub fn spawn<F: Fanout>(
+    node: Arc<Node<F>>,
+    upgraded: Upgraded,
+    held: impl Send + 'static,
+    sessions: &TaskTracker,
+) {
     let Upgraded {
         stream,
         glued,
@@ -111,20 +118,20 @@ pub async fn serve<F: Fanout>(node: Arc<Node<F>>, upgraded: Upgraded) {
     debug!(client, %peer, user = ?way.user(), way = way.label(), "session began");
     let limits = &node.config().limits;
     let message_bytes_max = limits.message_bytes;
-    let budget = limits.commands_per_second.map(Budget::new);
+    let budget = limits.commands_per_second.map(Budget::new).map(Box::new);
     let socket = match way {
         WayIn::Sse { .. } => Socket::one_way(stream),
         _ => Socket::new(stream, message_bytes_max),
     };
-    let end = match way {
+    // Each way in has tasks of its own size: who is idle pays for what it speaks, and for nothing else.
+    match way {
         WayIn::Centrifugo {
             has_native_pings,
             uid,
         } => {
             let dialect = Centrifugo::new(has_native_pings, uid, budget);
-            Session::new(node, socket, dialect, &client)
-                .run(&glued)
-                .await
+            let session = Session::new(node, socket, dialect, &client);
+            sessions.spawn(session.run(glued, peer, held));
         }
         WayIn::Plain {
             admitted,
@@ -132,9 +139,8 @@ pub async fn serve<F: Fanout>(node: Arc<Node<F>>, upgraded: Upgraded) {
             since,
         } => {
             let dialect = Plain::new(room, since, admitted, budget);
-            Session::new(node, socket, dialect, &client)
-                .run(&glued)
-                .await
+            let session = Session::new(node, socket, dialect, &client);
+            sessions.spawn(session.run(glued, peer, held));
         }
         WayIn::Sse {
             admitted,
@@ -144,18 +150,15 @@ pub async fn serve<F: Fanout>(node: Arc<Node<F>>, upgraded: Upgraded) {
             refusal,
         } => {
             let dialect = Sse::new(room, since, admitted, head, refusal);
-            Session::new(node, socket, dialect, &client)
-                .run(&glued)
-                .await
+            let session = Session::new(node, socket, dialect, &client);
+            sessions.spawn(session.run(glued, peer, held));
         }
         WayIn::Status { rooms_max } => {
             let dialect = StatusStream::new(rooms_max);
-            Session::new(node, socket, dialect, &client)
-                .run(&glued)
-                .await
+            let session = Session::new(node, socket, dialect, &client);
+            sessions.spawn(session.run(glued, peer, held));
         }
-    };
-    log_end(&client, peer, &end);
+    }
 }
 
 /// The one place where the end of a session is logged: a peer's doing at debug level, our limits at
@@ -227,33 +230,59 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         }
     }
 
-    async fn run(mut self, glued: &[u8]) -> Close {
+    /// Serves the socket to its end. What happens once is in boxes, and so is what happens seldom: a
+    /// task is as large as its largest moment, and it is idle most of the time.
+    fn run(
+        mut self,
+        glued: Bytes,
+        peer: SocketAddr,
+        held: impl Send + 'static,
+    ) -> impl Future<Output = ()> + Send {
         self.node.counters().opened.add(1);
-        let end = match self.serve(glued).await {
-            Ok(never) => match never {},
-            Err(close) => close,
-        };
-        self.say_goodbye(&end).await;
-        let Self { node, rooms, .. } = self;
-        // In the node's books for as long as it lives, so that a drain finds it even while it says
-        // goodbye.
-        drop(rooms);
-        node.counters().count_close(end.reason);
-        end
+        // A block and not an `async fn`, which would have the session twice in its task.
+        async move {
+            let end = match Box::pin(self.begin(glued)).await {
+                Ok(()) => match self.serve().await {
+                    Ok(never) => match never {},
+                    Err(close) => close,
+                },
+                Err(close) => close,
+            };
+            Box::pin(self.say_goodbye(&end)).await;
+            self.finish(peer, &end);
+            drop(held);
+        }
     }
 
-    /// Reads, handles and writes until there is a reason to end.
-    async fn serve(&mut self, glued: &[u8]) -> Result<std::convert::Infallible, Close> {
+    /// Leaves the node's books: only now, so that a drain finds the session even while it says
+    /// goodbye.
+    fn finish(self, peer: SocketAddr, end: &Close) {
+        let Self { node, rooms, .. } = self;
+        let info = rooms.info().clone();
+        drop(rooms);
+        node.counters().count_close(end.reason);
+        log_end(&info.client, peer, end);
+    }
+
+    /// The beginning, and what the peer has sent behind its request.
+    async fn begin(&mut self, glued: Bytes) -> Result<(), Close> {
         self.dialect.begin(&mut self.rooms).await?;
         self.clock.expire_at(self.rooms.next_expiry());
         if !glued.is_empty() {
-            let turn = self.socket.receive(glued);
+            let turn = self.socket.receive(&glued);
             self.take(turn, glued.len()).await?;
         }
+        Ok(())
+    }
+
+    /// Reads, handles and writes until there is a reason to end.
+    async fn serve(&mut self) -> Result<Infallible, Close> {
         loop {
             self.flush()?;
             let is_readable = self.wait().await?;
-            self.follow_instructions().await?;
+            if !self.instructions.is_empty() {
+                Box::pin(self.follow_instructions()).await?;
+            }
             if is_readable {
                 let (turn, bytes) = self.socket.read();
                 self.take(turn, bytes).await?;

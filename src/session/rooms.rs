@@ -11,7 +11,8 @@ use crate::{
     history::{Kept, Position},
     id::{RoomName, UserId},
     node::{
-        Expiry, Grant, Identity, Node, Patience, RoomError, SessionGuard, Subscription, Tongue,
+        Expiry, Grant, Identity, Node, Patience, RoomError, SessionGuard, Share, Subscription,
+        Tongue,
     },
     notifier::{Notifier, SeatKey},
     outbox::{Lag, Outbox, SkipTo},
@@ -27,8 +28,13 @@ const BATCH_MAX: usize = 32;
 pub(super) struct Rooms<F: Fanout> {
     node: Arc<Node<F>>,
     entry: SessionGuard<F>,
-    identity: Identity,
     info: Arc<ClientInfo>,
+    /// What its token lets others know of it.
+    conn_info: Option<Box<str>>,
+    /// When its token ends.
+    expiry: Option<Expiry>,
+    /// Its place among its user's connections.
+    _place: Option<Arc<Share<UserId>>>,
     /// What is still to be written.
     pub(super) outbox: Outbox,
     /// Few enough that looking through them is quicker than hashing a name.
@@ -84,14 +90,16 @@ pub(super) struct Gap {
 
 impl<F: Fanout> Rooms<F> {
     pub(super) fn new(node: Arc<Node<F>>, notifier: Arc<Notifier>, client: &str) -> Self {
-        let entry = node.enter(notifier.clone(), client);
-        let outbox = Outbox::new(notifier, node.deliveries().clone());
         let info = Arc::new(client_info(client, UserId::default(), None, None));
+        let entry = node.enter(notifier.clone(), &info);
+        let outbox = Outbox::new(notifier, node.deliveries().clone());
         Self {
             node,
             entry,
-            identity: Identity::default(),
             info,
+            conn_info: None,
+            expiry: None,
+            _place: None,
             outbox,
             joined: Vec::new(),
             next_expiry: None,
@@ -110,17 +118,25 @@ impl<F: Fanout> Rooms<F> {
 
     /// Notes who the peer is, before it is in any room.
     pub(super) fn log_in(&mut self, identity: Identity) {
-        let user = identity.user.clone();
-        self.entry.log_in(&user);
-        let info = client_info(&self.info.client, user, identity.info.as_deref(), None);
+        let Identity {
+            user,
+            info: conn_info,
+            expiry,
+            place,
+            ..
+        } = identity;
+        let info = client_info(&self.info.client, user, conn_info.as_deref(), None);
         self.info = Arc::new(info);
-        self.identity = identity;
+        self.entry.log_in(&self.info);
+        self.conn_info = conn_info;
+        self.expiry = expiry;
+        self._place = place;
         self.note_expiries();
     }
 
     /// Notes until when the peer is who it is.
     pub(super) fn refresh(&mut self, expiry: Option<Expiry>) {
-        self.identity.expiry = expiry;
+        self.expiry = expiry;
         self.note_expiries();
     }
 
@@ -140,7 +156,7 @@ impl<F: Fanout> Rooms<F> {
     /// What of its rights has ended by `now`, `grace` ago or more.
     pub(super) fn expired(&self, now: Instant, grace: Duration) -> Expired {
         let is_over = |expiry: &Option<Expiry>| expiry.is_some_and(|at| at.at + grace <= now);
-        if is_over(&self.identity.expiry) {
+        if is_over(&self.expiry) {
             return Expired::Connection;
         }
         let over = self.joined.iter().filter(|joined| is_over(&joined.expiry));
@@ -149,7 +165,7 @@ impl<F: Fanout> Rooms<F> {
 
     fn note_expiries(&mut self) {
         let rooms = self.joined.iter().map(|joined| &joined.expiry);
-        let all = rooms.chain([&self.identity.expiry]).flatten();
+        let all = rooms.chain([&self.expiry]).flatten();
         self.next_expiry = all.map(|expiry| expiry.at).min();
     }
 
@@ -222,7 +238,7 @@ impl<F: Fanout> Rooms<F> {
             None => self.info.clone(),
             chan_info => {
                 let user = self.info.user.clone();
-                let conn_info = self.identity.info.as_deref();
+                let conn_info = self.conn_info.as_deref();
                 Arc::new(client_info(&self.info.client, user, conn_info, chan_info))
             }
         };
@@ -239,6 +255,10 @@ impl<F: Fanout> Rooms<F> {
             missed,
         } = admission;
         let key = self.outbox.attach(seat, feed);
+        if self.joined.is_empty() {
+            // Most are in one room for all their life; a vector would begin with four.
+            self.joined.reserve_exact(1);
+        }
         self.joined.push(Joined {
             key,
             is_by_server,

@@ -216,7 +216,7 @@ pub(crate) fn newcomer(name: &str, dialect: Dialect, outbox: &mut Outbox) -> New
     let info = ClientInfo {
         client: name.into(),
         user: UserId::parse(name).unwrap(),
-        encoded: Bytes::new(),
+        encoded: Box::default(),
     };
     Newcomer {
         info: Arc::new(info),

@@ -71,7 +71,7 @@ impl<F: Fanout> Cell for FeedCell<F> {
             info: Arc::new(ClientInfo {
                 client: "m".into(),
                 user: UserId::parse("m").unwrap(),
-                encoded: Bytes::new(),
+                encoded: Box::default(),
             }),
             dialect: Dialect(0),
             seat: seat.clone(),

@@ -24,9 +24,9 @@ pub(in crate::session) struct Plain {
     room: RoomName,
     since: Since,
     /// Who it is and what right it has to the room, until it begins.
-    admitted: Option<(Identity, Grant)>,
+    admitted: Option<Box<(Identity, Grant)>>,
     /// None when it may send as many messages as it can.
-    budget: Option<Budget>,
+    budget: Option<Box<Budget>>,
     key: SeatKey,
     /// What this turn has brought.
     batch: Vec<Publication>,
@@ -37,12 +37,12 @@ impl Plain {
         room: RoomName,
         since: Since,
         admitted: (Identity, Grant),
-        budget: Option<Budget>,
+        budget: Option<Box<Budget>>,
     ) -> Self {
         Self {
             room,
             since,
-            admitted: Some(admitted),
+            admitted: Some(Box::new(admitted)),
             budget,
             key: 0,
             batch: Vec::new(),
@@ -71,7 +71,7 @@ pub(super) fn catch_up(since: &Since) -> CatchUp {
 
 impl<F: Fanout> Dialect<F> for Plain {
     async fn begin(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
-        let (mut identity, grant) = self.admitted.take().unwrap_or_default();
+        let (mut identity, grant) = *self.admitted.take().unwrap_or_default();
         let mut by_server = mem::take(&mut identity.rooms);
         by_server.extend(identity.user.personal_room());
         rooms.log_in(identity);

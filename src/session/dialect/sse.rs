@@ -30,7 +30,7 @@ pub(in crate::session) struct Sse {
     room: RoomName,
     since: Since,
     /// Who it is and what right it has to the room, until it begins.
-    admitted: Option<(Identity, Grant)>,
+    admitted: Option<Box<(Identity, Grant)>>,
     /// The head of the answer, until it is given.
     head: Bytes,
     /// The answer instead, if the room can't be had.
@@ -56,7 +56,7 @@ impl Sse {
         Self {
             room,
             since,
-            admitted: Some(admitted),
+            admitted: Some(Box::new(admitted)),
             head,
             refusal,
             is_open: false,
@@ -123,7 +123,7 @@ impl<F: Fanout> Dialect<F> for Sse {
     }
 
     async fn begin(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
-        let (identity, grant) = self.admitted.take().unwrap_or_default();
+        let (identity, grant) = *self.admitted.take().unwrap_or_default();
         rooms.log_in(identity);
         let missed = catch_up(&self.since);
         let joined = rooms.join(&self.room, grant, Tongue::Sse, missed).await;

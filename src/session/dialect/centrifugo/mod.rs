@@ -35,7 +35,7 @@ pub(in crate::session) struct Centrifugo {
     /// Who the peer says it is, for as long as it has brought no token.
     uid: UserId,
     /// None when it may give as many commands as it can.
-    budget: Option<Budget>,
+    budget: Option<Box<Budget>>,
     /// Whether the command at hand is paid for: one that has to wait comes again.
     is_paid: bool,
     is_connected: bool,
@@ -52,7 +52,7 @@ impl Centrifugo {
     pub(in crate::session) fn new(
         has_native_pings: bool,
         uid: UserId,
-        budget: Option<Budget>,
+        budget: Option<Box<Budget>>,
     ) -> Self {
         Self {
             has_native_pings,
