@@ -117,6 +117,9 @@ impl Access {
             return self.identify_by_name(uid);
         }
         let token = self.verifier()?.connection(token, now_s())?;
+        for room in &token.rooms {
+            check_name(&token.user, room)?;
+        }
         Ok(Identity {
             user: token.user,
             info: token.info.as_deref().map(shown),
