@@ -207,6 +207,20 @@ promise('a_subscription_that_is_not_refreshed_ends_with_2501_and_comes_back_with
   assert.deepEqual([getToken.calls, ada.losses.all], [3, []], 'the connection had nothing to do with it');
 });
 
+promise('a_subscription_token_opens_its_room_on_the_plain_way_and_nothing_else', async (scope) => {
+  const server = await scope.server({ ...WITH_SECRET, 'rooms.vip.subscribe': 'token' });
+  const ada = scope.stranger(server, { token: token({ sub: 'ada' }) });
+  await ada.connected();
+  const forVip = token({ sub: 'ada', channel: 'vip:a' });
+  const guest = await scope.plain(server, 'vip:a', { token: forVip });
+  for (const room of ['vip:b', 'lobby']) assert.equal((await refusal(address(server, `/ws/${room}`, { token: forVip }))).status, 403);
+
+  await ada.client.publish('#ada', 'for ada alone');
+  guest.send('for the room');
+
+  assert.equal(await guest.messages.next(), 'for the room');
+});
+
 promise('a_token_puts_its_user_into_rooms_but_not_into_those_of_others', async (scope) => {
   const server = await scope.server({ ...WITH_SECRET, 'api.key': SECRET });
   const ada = scope.stranger(server, { token: token({ sub: 'ada', channels: ['news', 'dialog#ada,bob'] }) });
