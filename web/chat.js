@@ -10,15 +10,17 @@ const ATTEMPTS_MAX = 3;
 const TOO_BIG = 1009;
 
 export class Chat {
-  // url(name) gives the address to connect to; changed() is called after everything that shows.
+  // url(name, token) gives the address to connect to; changed() is called after everything that shows.
   constructor({ name, url, changed }) {
     this.name = name;
+    // Whoever has one is who it says, and not who he says.
+    this.token = '';
     this.changed = changed;
     this.rooms = new Map();
     this.current = null;
     this.watched = true;
     this.connection = new Connection({
-      url: () => url(this.name),
+      url: () => url(this.name, this.token),
       hello: () => this.hello(),
       on: {
         state: changed,
@@ -29,8 +31,9 @@ export class Chat {
     });
   }
 
-  rename(name) {
+  identify(name, token) {
     this.name = name;
+    this.token = token;
     for (const { room, personal, subscription } of this.rooms.values()) {
       room.me = name;
       // What was refused to one name may be open to another.
@@ -214,7 +217,7 @@ export class Chat {
     for (const [name, { personal, subscription }] of this.rooms) {
       if (personal && subscription.position) subs[name] = { recover: true, ...subscription.position };
     }
-    return { name: 'web', subs };
+    return { name: 'web', subs, token: this.token };
   }
 
   ready({ subs = {} }) {

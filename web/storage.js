@@ -45,13 +45,40 @@ export function rememberRooms(rooms) {
   remember('rooms', rooms);
 }
 
-// Not URLSearchParams: it would read the plus in a hand-written #room=c++ as a space.
-export function roomInAddress() {
-  const [, encoded] = /^#room=([^&]*)/.exec(location.hash) ?? [];
+// For as long as the tab lives, and in no other: whoever has it is its user.
+export function recallToken() {
   try {
-    return decodeURIComponent(encoded ?? '') || DEFAULT_ROOM;
+    return sessionStorage.getItem('slabcast.token') ?? '';
   } catch {
-    return DEFAULT_ROOM;
+    return '';
+  }
+}
+
+export function rememberToken(token) {
+  try {
+    if (token) sessionStorage.setItem('slabcast.token', token);
+    else sessionStorage.removeItem('slabcast.token');
+  } catch {
+    // Then it is forgotten at the next reload.
+  }
+}
+
+export function roomInAddress() {
+  return inAddress('room') || DEFAULT_ROOM;
+}
+
+// Behind the #, which no server and no log of one gets to see.
+export function tokenInAddress() {
+  return inAddress('token');
+}
+
+// Not URLSearchParams: it would read the plus in a hand-written #room=c++ as a space.
+function inAddress(name) {
+  const [, encoded = ''] = new RegExp(`^#(?:.*&)?${name}=([^&]*)`).exec(location.hash) ?? [];
+  try {
+    return decodeURIComponent(encoded);
+  } catch {
+    return '';
   }
 }
 

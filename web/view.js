@@ -9,7 +9,7 @@ const STATES = { connecting: 'Connecting…', live: 'Live', waiting: 'Reconnecti
 const find = (id) => document.getElementById(id);
 
 export class View {
-  // on: named(name), joined(room), opened(room), left(room), sent(text), drafted(text), reconnect,
+  // on: renaming(), named(name), identified(token), tokenless(), joined(room), opened(room), left(room), sent(text), drafted(text), reconnect,
   // rejoin, retry(line), discard(line), earlier.
   constructor(on) {
     this.on = on;
@@ -26,6 +26,7 @@ export class View {
     this.input = find('message-input');
     this.shownRoom = null;
     this.listenName();
+    this.listenToken();
     this.listenRooms();
     this.listenComposer();
     find('reconnect').addEventListener('click', thenFocus(on.reconnect));
@@ -37,7 +38,7 @@ export class View {
 
   listenName() {
     const dialog = find('name-dialog');
-    find('name-button').addEventListener('click', () => this.askName());
+    find('name-button').addEventListener('click', () => this.on.renaming());
     find('name-cancel').addEventListener('click', () => dialog.close());
     dialog.addEventListener('cancel', (event) => this.nameless && event.preventDefault());
     // A browser lets a second Escape through, whatever the page says to the first.
@@ -45,6 +46,19 @@ export class View {
     find('name-form').addEventListener('submit', (event) => {
       event.preventDefault();
       if (report('name-problem', this.on.named(find('name-input').value.trim()))) this.closeName();
+    });
+  }
+
+  listenToken() {
+    const dialog = find('token-dialog');
+    dialog.addEventListener('close', () => this.focus());
+    find('token-none').addEventListener('click', () => {
+      dialog.close();
+      this.on.tokenless();
+    });
+    find('token-form').addEventListener('submit', (event) => {
+      event.preventDefault();
+      if (report('token-problem', this.on.identified(find('token-input').value.trim()))) dialog.close();
     });
   }
 
@@ -93,6 +107,11 @@ export class View {
     find('name-dialog').close();
   }
 
+  closeDialogs() {
+    this.closeName();
+    find('token-dialog').close();
+  }
+
   askName(name = find('name-shown').textContent) {
     this.nameless = !name;
     find('name-cancel').hidden = this.nameless;
@@ -100,6 +119,17 @@ export class View {
     report('name-problem', '');
     find('name-dialog').showModal();
     find('name-input').select();
+  }
+
+  // Says what is wrong with who we are, if anything is, and takes a token.
+  askToken(title, detail, canGoWithout) {
+    find('token-title').textContent = title;
+    find('token-detail').textContent = detail;
+    find('token-detail').hidden = !detail;
+    find('token-none').textContent = canGoWithout ? 'Go without a token' : 'Cancel';
+    find('token-input').value = '';
+    report('token-problem', '');
+    if (!find('token-dialog').open) find('token-dialog').showModal();
   }
 
   // Where the keyboard is on the screen, only a tap on the input itself shall raise it.
@@ -110,7 +140,7 @@ export class View {
   // ---- what to show ----
 
   show({ name, state, rooms, current, unread }) {
-    find('name-shown').textContent = name;
+    find('name-shown').textContent = name || 'anonymous';
     this.showState(state);
     this.showRooms(rooms, current);
     document.title = titleOf(unread, current);
@@ -149,7 +179,7 @@ export class View {
     this.shownRoom = entry;
     this.shownPeople = null;
     this.input.value = room.draft;
-    if (!find('name-dialog').open) this.focus();
+    if (!document.querySelector('dialog[open]')) this.focus();
   }
 
   showPeople(members, me) {

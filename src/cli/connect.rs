@@ -20,6 +20,7 @@ Examples:
   slabcast connect                                    the lobby of the server on this machine
   slabcast connect ws://10.0.0.5:8080 team --user ada
   slabcast connect --json --follow </dev/null         every event, a JSON object a line
+  SLABCAST_TOKEN=$(slabcast token --user ada) slabcast connect
 
 In a terminal there is a line editor with history; /help lists its commands. Otherwise each line of
 standard input is a message or a command, and the end of it is the end, unless --follow. A connection
@@ -35,8 +36,14 @@ pub(super) struct Entrance {
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 
-    /// Show TOKEN, for servers that want one
-    #[arg(long, value_name = "TOKEN")]
+    /// Show TOKEN, for servers that want one; in the environment it doesn't stand in the list of
+    /// processes
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "SLABCAST_TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
 }
 
@@ -44,7 +51,8 @@ impl Entrance {
     pub(super) fn login(self) -> Login {
         Login {
             user: self.user,
-            token: self.token,
+            // A variable that is set to nothing is none.
+            token: self.token.filter(|token| !token.is_empty()),
         }
     }
 }

@@ -9,6 +9,7 @@ mod publish;
 mod serve;
 mod settings;
 mod study;
+mod token;
 
 use std::{
     fmt,
@@ -36,6 +37,7 @@ Examples:
   SLABCAST_LIMITS_MESSAGE_BYTES=1MiB slabcast      the same from the environment
   slabcast exec --room build -- make -j4           a command's output, for whoever watches
   slabcast connect                                 chat from the terminal
+  slabcast token --user ada                        a token for ada, for servers that want one
   slabcast config default > slabcast.toml          start a file of your own
 
 The command line wins over the environment, that over the file, and that over the default.
@@ -73,6 +75,9 @@ enum Command {
     /// Publish messages in a room.
     #[command(after_help = publish::EXAMPLES)]
     Publish(publish::Publish),
+    /// Make a token, by which a server knows who connects.
+    #[command(after_help = token::EXAMPLES)]
+    Token(Box<token::Token>),
     /// Show or check the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -91,6 +96,7 @@ impl Cli {
             Some(Command::ExecGuard(guard)) => exec::guard(&guard),
             Some(Command::Connect(connect)) => connect::run(connect),
             Some(Command::Publish(publish)) => publish::run(publish),
+            Some(Command::Token(token)) => token::run(*token),
             Some(Command::Config(command)) => config::run(command),
             Some(Command::Study(arguments)) => study::run(arguments),
         }

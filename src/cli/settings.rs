@@ -4,15 +4,50 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use slabcast::config::{ConfigError, Layers, Loaded};
+use slabcast::{
+    config::{ConfigError, Layers, Loaded},
+    node::Access,
+};
 use tracing_subscriber::EnvFilter;
 
-/// Flags are text here: the configuration reads them, as it reads environment and file.
+/// Where any configuration comes from. Flags are text here: the configuration reads them, as it reads
+/// environment and file.
 #[derive(Debug, Args)]
-pub(super) struct Settings {
+pub(super) struct Sources {
     /// Read the configuration from FILE (TOML) [env: SLABCAST_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+
+    /// Set any key of the configuration file, such as room_defaults.history_size=500 (repeat; flags
+    /// of their own win over it)
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// Reads flags, environment and file.
+    pub(super) fn load(self) -> Result<Loaded, ConfigError> {
+        self.layers().environment(environment()).load()
+    }
+
+    fn layers(self) -> Layers {
+        let mut layers = Layers::new();
+        if let Some(path) = self.config {
+            layers = layers.file(path);
+        }
+        for (key, text) in self.set {
+            let flag = format!("--set {key}");
+            layers = layers.set(key, text, flag);
+        }
+        layers
+    }
+}
+
+/// What the server is configured by.
+#[derive(Debug, Args)]
+pub(super) struct Settings {
+    #[command(flatten)]
+    sources: Sources,
 
     /// Listen on ADDR, an IP address and a port; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
@@ -43,11 +78,6 @@ pub(super) struct Settings {
     /// Write log lines for people or for collectors [default: text]
     #[arg(long, value_name = "FORMAT", value_parser = ["text", "json"])]
     log_format: Option<String>,
-
-    /// Set any key of the configuration file, such as room_defaults.history_size=500 (repeat; the
-    /// flags above win over it)
-    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
-    set: Vec<(String, String)>,
 }
 
 /// A configuration to run with, and what of it only the program knows how to read.
@@ -57,22 +87,16 @@ pub(super) struct Ready {
 }
 
 impl Settings {
-    /// Reads flags, environment and file.
+    /// Reads flags, environment and file, and the file with the key that tokens are checked by.
     pub(super) fn load(self) -> Result<Ready, ConfigError> {
         let loaded = self.layers().environment(environment()).load()?;
         let log_filter = log_filter(&loaded)?;
+        Access::new(&loaded.config).map_err(|error| loaded.with_origin(error))?;
         Ok(Ready { loaded, log_filter })
     }
 
     fn layers(self) -> Layers {
-        let mut layers = Layers::new();
-        if let Some(path) = self.config {
-            layers = layers.file(path);
-        }
-        for (key, text) in self.set {
-            let flag = format!("--set {key}");
-            layers = layers.set(key, text, flag);
-        }
+        let mut layers = self.sources.layers();
         let joined = |list: Vec<String>| (!list.is_empty()).then(|| list.join(","));
         let flags = [
             ("listen", "--listen", self.listen),

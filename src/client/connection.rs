@@ -24,6 +24,12 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// From our close frame to the end of the connection.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The protocol's code for a connection whose token's time is over.
+const CLOSE_EXPIRED: u16 = 3005;
+
+/// The same for a token that is brought too late.
+const ERROR_EXPIRED: u32 = 109;
+
 /// Who to be.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Login {
@@ -53,6 +59,8 @@ pub(crate) enum End {
     Closed { code: u16, reason: String },
     /// The server doesn't let us in, and will not.
     Refused(String),
+    /// The token's time is over, says the server by that code, and there is no way here to get another.
+    Expired { code: u32 },
 }
 
 impl End {
@@ -62,7 +70,7 @@ impl End {
             Self::Broken(_) => false,
             // What the protocol's clients take as the end.
             Self::Closed { code, .. } => matches!(code, 1009 | 3500..=3999 | 4500..=4999),
-            Self::Refused(_) => true,
+            Self::Refused(_) | Self::Expired { .. } => true,
         }
     }
 }
@@ -78,6 +86,10 @@ impl fmt::Display for End {
                 write!(f, "the server closed the connection: {reason} ({code})")
             }
             Self::Refused(problem) => write!(f, "the server refuses: {problem}"),
+            Self::Expired { code } => write!(
+                f,
+                "the token has expired ({code}): get a new one, and start again with it"
+            ),
         }
     }
 }
@@ -147,6 +159,9 @@ impl Connection {
                 continue;
             }
             return match incoming.error {
+                Some(error) if error.code == ERROR_EXPIRED => {
+                    Err(End::Expired { code: error.code })
+                }
                 Some(error) => Err(End::Refused(format!("{} ({})", error.message, error.code))),
                 None => Ok(incoming.connect.unwrap_or_default()),
             };
@@ -227,6 +242,9 @@ impl Connection {
 
 fn closed(frame: Option<CloseFrame>) -> End {
     match frame {
+        Some(frame) if u16::from(frame.code) == CLOSE_EXPIRED => End::Expired {
+            code: CLOSE_EXPIRED.into(),
+        },
         Some(frame) => End::Closed {
             code: frame.code.into(),
             reason: frame.reason.to_string(),

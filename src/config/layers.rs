@@ -18,6 +18,10 @@ use super::{
 /// Names the configuration file.
 const FILE_VARIABLE: &str = "SLABCAST_CONFIG";
 
+/// A token to connect with: what the program's clients bring. It stands in many a shell's environment
+/// beside the server's own variables, and is no key of the server's.
+const TOKEN_VARIABLE: &str = "SLABCAST_TOKEN";
+
 /// Variables that begin so are for tests of the server, and are left alone.
 const TEST_VARIABLE_PREFIX: &str = "SLABCAST_TEST_";
 
@@ -46,6 +50,13 @@ impl Loaded {
     pub fn origin(&self, key: &str) -> Option<&Origin> {
         self.origins.get(key)
     }
+
+    /// `error`, which was found in this configuration later, with where the value stands that it is
+    /// about.
+    #[must_use]
+    pub fn with_origin(&self, error: ConfigError) -> ConfigError {
+        with_origin(error, &self.origins)
+    }
 }
 
 impl Layers {
@@ -63,12 +74,14 @@ impl Layers {
     }
 
     /// Takes these environment variables. Those that don't begin with `SLABCAST_` are ignored, as
-    /// are those that begin with `SLABCAST_TEST_`; `SLABCAST_CONFIG` names the file, unless it
-    /// is empty.
+    /// are those that begin with `SLABCAST_TEST_`, and `SLABCAST_TOKEN`, which is for clients;
+    /// `SLABCAST_CONFIG` names the file, unless it is empty.
     #[must_use]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let ours = variables.into_iter().filter(|(name, _)| {
-            name.starts_with(schema::VARIABLE_PREFIX) && !name.starts_with(TEST_VARIABLE_PREFIX)
+            name.starts_with(schema::VARIABLE_PREFIX)
+                && !name.starts_with(TEST_VARIABLE_PREFIX)
+                && name != TOKEN_VARIABLE
         });
         self.environment.extend(ours);
         self
@@ -329,7 +342,12 @@ mod tests {
 
     #[test]
     fn foreign_test_and_empty_file_variables_are_left_alone() {
-        for name in ["PATH", "SLABCAST_TEST_SOMETHING", "SLABCASTING"] {
+        for name in [
+            "PATH",
+            "SLABCAST_TEST_SOMETHING",
+            "SLABCAST_TOKEN",
+            "SLABCASTING",
+        ] {
             assert!(
                 Layers::new()
                     .environment(variable(name, "x"))

@@ -35,6 +35,7 @@ const FILES: &[(&str, &[u8])] = &files![
     "storage.js",
     "style.css",
     "subscription.js",
+    "token.js",
     "view.js",
 ];
 

@@ -45,7 +45,7 @@ pub struct Identity {
     pub info: Option<Box<str>>,
     /// When it ends, unless a new token comes.
     pub expiry: Option<Expiry>,
-    /// Rooms that the server puts it in, beside the user's own.
+    /// Rooms that the server puts it in, the user's own among them.
     pub rooms: Vec<RoomName>,
     /// Its place among the user's connections, until dropped.
     pub place: Option<Arc<Share<UserId>>>,
@@ -116,7 +116,11 @@ impl Access {
         if token.is_empty() {
             return self.identify_by_name(uid);
         }
-        let token = self.verifier()?.connection(token, now_s())?;
+        let mut token = self.verifier()?.connection(token, now_s())?;
+        for room in &token.rooms {
+            check_name(&token.user, room)?;
+        }
+        token.rooms.extend(token.user.personal_room());
         Ok(Identity {
             user: token.user,
             info: token.info.as_deref().map(shown),
@@ -141,6 +145,7 @@ impl Access {
             && let Token::Subscription(token) = verifier.token(credentials.token, now_s())?
         {
             let grant = self.grant(&token.user, room, right, credentials.token)?;
+            // It opens that room and nothing else, not even what is said to the user.
             let identity = Identity {
                 user: token.user,
                 expiry: grant.expiry,
@@ -203,6 +208,7 @@ impl Access {
             return Err(AccessError::Unproven(detail.to_owned()));
         }
         Ok(Identity {
+            rooms: user.personal_room().into_iter().collect(),
             user,
             ..Identity::default()
         })

@@ -72,8 +72,7 @@ pub(super) fn catch_up(since: &Since) -> CatchUp {
 impl<F: Fanout> Dialect<F> for Plain {
     async fn begin(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
         let (mut identity, grant) = *self.admitted.take().unwrap_or_default();
-        let mut by_server = mem::take(&mut identity.rooms);
-        by_server.extend(identity.user.personal_room());
+        let by_server = mem::take(&mut identity.rooms);
         rooms.log_in(identity);
         let missed = catch_up(&self.since);
         let joined = rooms.join(&self.room, grant, Tongue::Plain, missed).await;

@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs';
 import { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
 import { promise } from '../support/test.mjs';
+import { WITH_SECRET, inSeconds, token } from '../support/token.mjs';
 import { eventually } from '../support/wait.mjs';
 
 const LIMIT_MS = 60_000;
@@ -73,6 +74,13 @@ class Visitor {
     await this.page.fill('#name-input', name);
     await this.page.press('#name-input', 'Enter');
     await this.is('live');
+  }
+
+  // Pastes a token, once the page asks for one with that title.
+  async show(text, title) {
+    await this.page.waitForSelector(`#token-title:text-is("${title}"):visible`);
+    await this.page.fill('#token-input', text);
+    await this.page.press('#token-input', 'Enter');
   }
 
   async is(state, timeout = WAIT_MS) {
@@ -312,5 +320,79 @@ promise('the_page_works_without_anything_from_elsewhere', async (scope) => {
   assert.ok(!/unsafe-(inline|eval)/.test(policy), policy);
   assert.equal(response.headers()['x-content-type-options'], 'nosniff');
   assert.deepEqual(foreign, []);
+  ada.assertNoComplaints();
+}, LIMIT_MS);
+
+promise('a_token_in_the_address_lets_its_user_in_and_leaves_the_address', async (scope) => {
+  const server = await scope.server(WITH_SECRET);
+  const ada = await Visitor.arrive(scope, server, null, `/#room=garden&token=${token({ sub: 'Ädä' })}`);
+  await ada.is('live');
+
+  assert.equal(await ada.page.evaluate(() => location.hash), '#room=garden');
+  assert.equal(await ada.page.textContent('#name-shown'), 'Ädä');
+  await ada.say('it is me');
+  await ada.sees('it is me', 'Ädä');
+  await ada.page.reload();
+  await ada.is('live');
+  await ada.sees('it is me', 'Ädä');
+  assert.equal(await ada.page.evaluate(() => JSON.stringify(localStorage).includes('ey')), false, 'in this tab only');
+  // Another link, opened in the same tab, is another user.
+  await ada.page.evaluate((link) => (location.hash = link), `#token=${token({ sub: 'bob' })}`);
+  await ada.page.waitForSelector('#name-shown:text-is("bob")');
+  await ada.is('live');
+  assert.equal(await ada.page.evaluate(() => location.hash), '#room=lobby');
+  ada.assertNoComplaints();
+}, LIMIT_MS);
+
+promise('a_page_that_is_refused_says_so_and_takes_a_token', async (scope) => {
+  const server = await scope.server(WITH_SECRET);
+  const ada = await Visitor.arrive(scope, server, null);
+  await ada.page.fill('#name-input', 'somebody');
+  await ada.page.press('#name-input', 'Enter');
+
+  await ada.page.waitForSelector('#token-detail:text("lets nobody in without a token"):visible');
+  await ada.is('closed');
+  await ada.show('my password', 'This server asks for a token');
+  await ada.page.waitForSelector('#token-problem:text("three parts"):visible');
+  await ada.show(token({ sub: 'eve' }, { key: 'a secret that is not the one of the server' }), 'This server asks for a token');
+  await ada.show(token({ sub: 'ada' }), 'The server does not take this token');
+
+  await ada.is('live');
+  await ada.seesMembers('ada');
+  assert.equal(await ada.page.isVisible('#token-dialog'), false);
+  ada.assertNoComplaints();
+}, LIMIT_MS);
+
+promise('a_token_that_expires_is_said_to_and_a_new_one_goes_on', async (scope) => {
+  const server = await scope.server({ ...WITH_SECRET, 'timeouts.refresh': '100ms' });
+  const late = await Visitor.arrive(scope, server, null, `/#token=${token({ sub: 'bob', exp: inSeconds(-5) })}`);
+  await late.page.waitForSelector('#token-title:text-is("Your token has expired"):visible');
+  const ada = await Visitor.arrive(scope, server, null, `/#token=${token({ sub: 'ada', exp: inSeconds(4) })}`);
+  await ada.is('live');
+  await ada.say('before');
+  await ada.sees('before', 'ada');
+
+  await ada.show(token({ sub: 'ada', exp: inSeconds(600) }), 'Your token has expired');
+
+  await ada.is('live');
+  await ada.say('after');
+  await ada.sees('after', 'ada');
+  assert.deepEqual(await ada.said(), ['ada: before', 'ada: after']);
+  ada.assertNoComplaints();
+}, LIMIT_MS);
+
+promise('where_tokens_are_not_needed_a_visitor_can_go_without', async (scope) => {
+  const server = await scope.server();
+  const ada = await Visitor.arrive(scope, server, null, `/#token=${token({ sub: 'ada' })}`);
+  await ada.page.waitForSelector('#token-title:text-is("The server does not take this token"):visible');
+
+  await ada.page.click('#token-none');
+  await ada.introduce('somebody');
+
+  await ada.say('hello');
+  await ada.sees('hello', 'somebody');
+  await ada.page.reload();
+  await ada.is('live');
+  assert.equal(await ada.page.textContent('#name-shown'), 'somebody');
   ada.assertNoComplaints();
 }, LIMIT_MS);

@@ -1,10 +1,29 @@
 """The PyPI SDK `centrifuge-python`: connects, chats, is present, and comes back without a gap."""
 
+import base64
+import hashlib
+import hmac
+import json
+import time
 import unittest
 
 from centrifuge import Client, ClientEventHandler, ReplyError, SubscriptionEventHandler
 
 from support import Case, Log, address, eventually
+
+
+SECRET = "a-secret-of-the-tests-32-bytes-or-more"
+
+
+def token(**claims):
+    """A token as a back end signs it."""
+    def encoded(octets):
+        return base64.urlsafe_b64encode(octets).rstrip(b"=")
+
+    head = json.dumps({"alg": "HS256", "typ": "JWT"}).encode()
+    signed = encoded(head) + b"." + encoded(json.dumps(claims).encode())
+    signature = hmac.new(SECRET.encode(), signed, hashlib.sha256).digest()
+    return (signed + b"." + encoded(signature)).decode()
 
 
 class Session(ClientEventHandler):
@@ -47,14 +66,17 @@ class Membership(SubscriptionEventHandler):
 
 
 class CentrifugeSdk(Case):
-    async def connect(self, at, user):
+    async def connect(self, at, user, **options):
         session = Session(user)
+        # Who brings a token is who it says.
+        query = {} if options else {"uid": user}
         client = Client(
-            address(at, "/connection/websocket", uid=user),
+            address(at, "/connection/websocket", **query),
             events=session,
             min_reconnect_delay=0.05,
             max_reconnect_delay=0.2,
             proxy=None,
+            **options,
         )
         self.addAsyncCleanup(client.disconnect)
         await client.connect()
@@ -168,6 +190,31 @@ class CentrifugeSdk(Case):
         self.assertEqual((back.was_recovering, back.recovered), (True, False))
         await hers.publications.find(lambda pub: pub.data == "live")
         self.assertEqual([pub.data for pub in hers.publications.all], ["heard", "live"])
+
+    async def test_tokens_are_refreshed_for_the_connection_and_for_a_room(self):
+        # Enough for an SDK, which counts whole seconds; not for who does not refresh.
+        server = await self.server(tokens__hmac_secret=SECRET, rooms__vip__subscribe="token", timeouts__refresh="1500ms")
+        asked = []
+
+        async def connection_token():
+            asked.append("connection")
+            return token(sub="ada", exp=int(time.time()) + 2, info={"name": "Ada"})
+
+        async def room_token(room):
+            asked.append(room)
+            return token(sub="ada", channel=room, exp=int(time.time()) + 2)
+
+        ada = await self.connect(server, "ada", get_token=connection_token)
+        hers = await self.join(ada, "vip:a", get_token=room_token)
+
+        async def were_refreshed():
+            return min(asked.count("connection"), asked.count("vip:a")) >= 4
+
+        await eventually("three refreshes of each", were_refreshed)
+        await hers.subscription.publish("still here")
+        heard = await hers.publications.next()
+        self.assertEqual((heard.data, heard.info.user, heard.info.conn_info), ("still here", "ada", {"name": "Ada"}))
+        self.assertEqual((len(ada.session.connected.all), len(hers.subscribed.all), ada.session.lost.all), (1, 1, []))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ const PATH = '/connection/websocket';
 
 export class Sdk {
   constructor(at, user, options = {}) {
-    this.client = new Centrifuge(address(at, PATH, { uid: user }), {
+    this.client = new Centrifuge(address(at, PATH, user === undefined ? {} : { uid: user }), {
       websocket: WebSocket,
       // Tests cut connections on purpose and wait for the way back.
       minReconnectDelay: 50,
@@ -18,9 +18,13 @@ export class Sdk {
     });
     this.sessions = new Log(`sessions of ${user}`);
     this.losses = new Log(`lost sessions of ${user}`);
+    this.errors = new Log(`errors of ${user}`);
+    this.publications = new Log(`publications that the server's own subscriptions of ${user} brought`);
     this.client.on('connected', (context) => this.sessions.push(context));
     this.client.on('connecting', ({ code, reason }) => code !== 0 && this.losses.push({ code, reason }));
     this.client.on('disconnected', ({ code, reason }) => this.losses.push({ code, reason }));
+    this.client.on('error', ({ error }) => this.errors.push(error));
+    this.client.on('publication', (context) => this.publications.push(context));
   }
 
   async connected() {
@@ -29,11 +33,16 @@ export class Sdk {
     this.id = client;
   }
 
-  // A subscription with everything that it was told, once the server has said yes.
+  // A subscription with everything that it was told, whatever the server says.
+  ask(room, options) {
+    const member = new SdkMember(this.client.newSubscription(room, options));
+    member.subscription.subscribe();
+    return member;
+  }
+
+  // The same, once the server has said yes.
   async join(room, options) {
-    const subscription = this.client.newSubscription(room, options);
-    const member = new SdkMember(subscription);
-    subscription.subscribe();
+    const member = this.ask(room, options);
     member.first = await member.joined.next();
     return member;
   }
@@ -51,6 +60,9 @@ class SdkMember {
     this.publications = new Log(`publications in ${channel}`);
     this.joins = new Log(`joins in ${channel}`);
     this.leaves = new Log(`leaves in ${channel}`);
+    this.losses = new Log(`ends of the subscription to ${channel}`);
+    subscription.on('subscribing', ({ code, reason }) => code !== 0 && this.losses.push({ code, reason }));
+    subscription.on('unsubscribed', ({ code, reason }) => this.losses.push({ code, reason }));
     subscription.on('subscribed', (context) => this.joined.push(context));
     subscription.on('publication', (context) => this.publications.push(context));
     subscription.on('join', ({ info }) => this.joins.push(info));

@@ -58,6 +58,13 @@ export class Scope {
     return client;
   }
 
+  // The same with a token and no name of its own, before it is connected.
+  stranger(at, options) {
+    const client = new Sdk(at, undefined, options);
+    this.after(() => client.end());
+    return client;
+  }
+
   // The Centrifugo protocol by hand, without its first command; `login` has sent it.
   async commands(at, query, options) {
     const client = new Commands(at, query, options);

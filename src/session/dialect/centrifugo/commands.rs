@@ -70,8 +70,7 @@ impl Centrifugo {
         };
         self.is_connected = true;
         let lifetime = lifetime(identity.expiry);
-        let mut by_server = mem::take(&mut identity.rooms);
-        by_server.extend(identity.user.personal_room());
+        let by_server = mem::take(&mut identity.rooms);
         rooms.log_in(identity);
         let mut welcomes = Vec::with_capacity(by_server.len());
         for room in &by_server {

@@ -1,8 +1,4 @@
-//! Tokens: JSON Web Tokens (RFC 7519) that say whose a connection is, and which room it may be in.
-//!
-//! Only signatures are trusted, and only by algorithms that belong to a key that was configured: what
-//! a token's header asks for chooses among those, and `none` is not one (RFC 8725, 3.1). The clock is
-//! the caller's.
+//! Checks tokens.
 
 use std::fmt;
 
@@ -13,54 +9,13 @@ use jsonwebtoken::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::{
-    config::SECRET_BYTES_MIN,
-    id::{NameError, RoomName, UserId},
-};
-
-/// The longest token, in bytes; one is verified before anything is known of who sent it.
-pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+use super::{ConnectionToken, KeyError, SubscriptionToken, TOKEN_BYTES_MAX, Token, check_secret};
+use crate::id::{NameError, RoomName, UserId};
 
 /// What tokens are checked with.
 #[derive(Clone)]
 pub struct Verifier {
     keys: Vec<(Algorithm, DecodingKey)>,
-}
-
-/// What a token is for. One for a room names it in its claim `channel`; it is never taken for one that
-/// opens a connection, for whoever gave it out meant less.
-#[derive(Debug, Clone)]
-pub enum Token {
-    /// A connection.
-    Connection(ConnectionToken),
-    /// A room.
-    Subscription(SubscriptionToken),
-}
-
-/// What a connection token says.
-#[derive(Debug, Clone)]
-pub struct ConnectionToken {
-    /// Whose connection it is.
-    pub user: UserId,
-    /// When it is no longer, in seconds since 1970.
-    pub expires_s: Option<u64>,
-    /// What others may know of the connection.
-    pub info: Option<Box<RawValue>>,
-    /// Rooms that the server puts the connection in.
-    pub rooms: Vec<RoomName>,
-}
-
-/// What a subscription token says.
-#[derive(Debug, Clone)]
-pub struct SubscriptionToken {
-    /// Who may be in the room.
-    pub user: UserId,
-    /// Which room.
-    pub room: RoomName,
-    /// When the right ends, in seconds since 1970.
-    pub expires_s: Option<u64>,
-    /// What others in the room may know of him.
-    pub info: Option<Box<RawValue>>,
 }
 
 /// Why a token proves nothing.
@@ -84,36 +39,6 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
-/// Why a key can't check tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// The secret is shorter than [`SECRET_BYTES_MIN`].
-    ShortSecret {
-        /// How long it is.
-        bytes: usize,
-    },
-    /// The text is no public key in PEM.
-    NotPem,
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ShortSecret { bytes } => write!(
-                f,
-                "a secret of {bytes} bytes is below {SECRET_BYTES_MIN} (make one with openssl rand -hex 32)"
-            ),
-            Self::NotPem => f.write_str(
-                "there is no public key of RSA, of an elliptic curve (P-256, P-384) or of Ed25519 \
-                 in it (write it as PEM, from BEGIN PUBLIC KEY to END PUBLIC KEY)",
-            ),
-        }
-    }
-}
-
-impl std::error::Error for KeyError {}
-
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let algorithms = self.keys.iter().map(|(algorithm, _)| algorithm);
@@ -130,10 +55,7 @@ impl Verifier {
     pub fn new(secret: Option<&str>, public_key: Option<&str>) -> Result<Self, KeyError> {
         let mut keys = Vec::new();
         if let Some(secret) = secret {
-            let bytes = secret.len();
-            if bytes < SECRET_BYTES_MIN {
-                return Err(KeyError::ShortSecret { bytes });
-            }
+            check_secret(secret)?;
             let key = DecodingKey::from_secret(secret.as_bytes());
             keys.push((Algorithm::HS256, key));
         }
@@ -379,12 +301,12 @@ mod tests {
     #[test]
     fn each_kind_of_public_key_checks_its_own_algorithm_only() {
         let claims = json!({"sub": "ada"});
-        let rsa =
-            EncodingKey::from_rsa_pem(include_bytes!("../../tests/keys/rsa.private.pem")).unwrap();
+        let rsa = EncodingKey::from_rsa_pem(include_bytes!("../../../tests/keys/rsa.private.pem"))
+            .unwrap();
         let ec =
-            EncodingKey::from_ec_pem(include_bytes!("../../tests/keys/ec.private.pem")).unwrap();
+            EncodingKey::from_ec_pem(include_bytes!("../../../tests/keys/ec.private.pem")).unwrap();
         let ed =
-            EncodingKey::from_ed_pem(include_bytes!("../../tests/keys/ed.private.pem")).unwrap();
+            EncodingKey::from_ed_pem(include_bytes!("../../../tests/keys/ed.private.pem")).unwrap();
         let tokens = [
             (Algorithm::RS256, rsa),
             (Algorithm::ES256, ec),
@@ -392,9 +314,9 @@ mod tests {
         ]
         .map(|(algorithm, key)| encode(&Header::new(algorithm), &claims, &key).unwrap());
         let keys = [
-            include_str!("../../tests/keys/rsa.public.pem"),
-            include_str!("../../tests/keys/ec.public.pem"),
-            include_str!("../../tests/keys/ed.public.pem"),
+            include_str!("../../../tests/keys/rsa.public.pem"),
+            include_str!("../../../tests/keys/ec.public.pem"),
+            include_str!("../../../tests/keys/ed.public.pem"),
         ];
         for (key, index) in keys.into_iter().zip(0..) {
             let verifier = Verifier::new(None, Some(key)).unwrap();
@@ -415,7 +337,7 @@ mod tests {
         assert_eq!(short.unwrap_err(), KeyError::ShortSecret { bytes: 7 });
         let not_pem = Verifier::new(None, Some("hunter2"));
         assert_eq!(not_pem.unwrap_err(), KeyError::NotPem);
-        let private = include_str!("../../tests/keys/ed.private.pem");
+        let private = include_str!("../../../tests/keys/ed.private.pem");
         assert!(Verifier::new(None, Some(private)).is_err());
     }
 }
