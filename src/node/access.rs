@@ -255,7 +255,8 @@ impl Expiry {
             .unwrap_or_default();
         Some(Self {
             at: Instant::now().checked_add(ttl)?,
-            ttl_s: u32::try_from(ttl.as_millis().div_ceil(1000)).ok()?,
+            // Rounded down: who brings a new one in time must not be late.
+            ttl_s: u32::try_from(ttl.as_secs().max(1)).ok()?,
         })
     }
 }
