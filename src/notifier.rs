@@ -4,7 +4,6 @@
 //! told already, its session's [`Notifier`]. Neither allocates, waits or writes anything.
 
 use std::{
-    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -27,7 +26,8 @@ pub struct Notifier {
 #[derive(Debug, Default)]
 struct State {
     ready: Vec<SeatKey>,
-    call: Call,
+    /// Seldom there, so it takes no more than a pointer when it isn't.
+    call: Option<Box<Call>>,
     waker: Option<Waker>,
 }
 
@@ -38,12 +38,6 @@ pub struct Call {
     pub instructions: Vec<Instruction>,
     /// To close itself, and why.
     pub close: Option<Close>,
-}
-
-impl Call {
-    fn is_empty(&self) -> bool {
-        self.close.is_none() && self.instructions.is_empty()
-    }
 }
 
 /// One thing that the server, or the application through it, wants a session to do.
@@ -68,7 +62,8 @@ impl Notifier {
     pub fn close(&self, close: Close) {
         let waker = {
             let mut state = self.state.lock();
-            state.call.close.get_or_insert(close);
+            let call = state.call.get_or_insert_default();
+            call.close.get_or_insert(close);
             state.waker.take()
         };
         wake(waker);
@@ -78,7 +73,8 @@ impl Notifier {
     pub fn instruct(&self, instruction: Instruction) {
         let waker = {
             let mut state = self.state.lock();
-            state.call.instructions.push(instruction);
+            let call = state.call.get_or_insert_default();
+            call.instructions.push(instruction);
             state.waker.take()
         };
         wake(waker);
@@ -88,7 +84,7 @@ impl Notifier {
     /// wanted is returned.
     pub fn poll(&self, cx: &mut Context<'_>, ready: &mut impl Extend<SeatKey>) -> Poll<Call> {
         let mut state = self.state.lock();
-        if state.ready.is_empty() && state.call.is_empty() {
+        if state.ready.is_empty() && state.call.is_none() {
             // Under the same lock as the look: whoever rings next finds the waker.
             match &mut state.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -97,7 +93,7 @@ impl Notifier {
             return Poll::Pending;
         }
         ready.extend(state.ready.drain(..));
-        Poll::Ready(mem::take(&mut state.call))
+        Poll::Ready(state.call.take().map_or_else(Call::default, |call| *call))
     }
 
     /// Forgets that `key` rang: the seat is gone, and its key may be given out again.

@@ -58,17 +58,27 @@ impl Rhythm {
     };
 }
 
-/// A session's timer.
+impl Rhythm {
+    fn ping_interval(&self, timeouts: &Timeouts) -> Duration {
+        timeouts.ping.min(self.ping_max)
+    }
+
+    /// How long a right that has ended is still good for, so that a new token can come.
+    pub(super) fn grace(&self, timeouts: &Timeouts) -> Duration {
+        if self.has_refresh {
+            timeouts.refresh
+        } else {
+            Duration::ZERO
+        }
+    }
+}
+
+/// A session's timer. The timeouts are handed to it: they are the node's, and it is there once for
+/// each connection.
 #[derive(Debug)]
 pub(super) struct Clock {
     timer: Pin<Box<Sleep>>,
-    ping_interval: Duration,
-    /// None for a peer that does not answer.
-    pong_timeout: Option<Duration>,
-    tick_interval: Duration,
-    write_timeout: Duration,
-    /// From an expiry to its consequence.
-    grace: Duration,
+    rhythm: &'static Rhythm,
     expiry: Option<Instant>,
     login_deadline: Option<Instant>,
     next_ping: Instant,
@@ -79,25 +89,19 @@ pub(super) struct Clock {
 
 impl Clock {
     /// A clock that began now.
-    pub(super) fn new(timeouts: &Timeouts, rhythm: Rhythm) -> Self {
+    pub(super) fn new(timeouts: &Timeouts, rhythm: &'static Rhythm) -> Self {
         let now = Instant::now();
-        let ping_interval = timeouts.ping.min(rhythm.ping_max);
         // The first ping at random, so that those who came together are not pinged together.
-        let first_ping = now + ping_interval.mul_f64(0.5 + 0.5 * fastrand::f64());
+        let first_ping = now
+            + rhythm
+                .ping_interval(timeouts)
+                .mul_f64(0.5 + 0.5 * fastrand::f64());
         let login_deadline = rhythm.has_login.then(|| now + timeouts.login);
         let next_tick = rhythm.tick.map(|_| now);
         let first = earliest(first_ping, [login_deadline, next_tick]);
         Self {
             timer: Box::pin(sleep_until(first)),
-            ping_interval,
-            pong_timeout: rhythm.has_pongs.then_some(timeouts.pong),
-            tick_interval: rhythm.tick.unwrap_or_default(),
-            write_timeout: timeouts.write,
-            grace: if rhythm.has_refresh {
-                timeouts.refresh
-            } else {
-                Duration::ZERO
-            },
+            rhythm,
             expiry: None,
             login_deadline,
             next_ping: first_ping,
@@ -113,19 +117,14 @@ impl Clock {
     }
 
     /// The first of the session's rights ends then; none does without.
-    pub(super) fn expire_at(&mut self, expiry: Option<Instant>) {
+    pub(super) fn expire_at(&mut self, expiry: Option<Instant>, timeouts: &Timeouts) {
         if self.expiry == expiry {
             return;
         }
         self.expiry = expiry;
         if let Some(at) = expiry {
-            self.ring_by(at + self.grace);
+            self.ring_by(at + self.rhythm.grace(timeouts));
         }
-    }
-
-    /// How long a right that has ended is still good for, so that a new token can come.
-    pub(super) fn grace(&self) -> Duration {
-        self.grace
     }
 
     /// The peer has sent something.
@@ -134,22 +133,19 @@ impl Clock {
     }
 
     /// The socket takes nothing, and something waits for it.
-    pub(super) fn blocked(&mut self) {
+    pub(super) fn blocked(&mut self, timeouts: &Timeouts) {
         if self.blocked_since.is_none() {
             let now = Instant::now();
             self.blocked_since = Some(now);
-            self.ring_by(now + self.write_timeout);
+            self.ring_by(now + timeouts.write);
         }
     }
 
     /// The socket has taken something.
-    pub(super) fn progressed(&mut self) {
-        if self.blocked_since.take().is_some()
-            && self.pong_deadline.is_some()
-            && let Some(pong_timeout) = self.pong_timeout
-        {
+    pub(super) fn progressed(&mut self, timeouts: &Timeouts) {
+        if self.blocked_since.take().is_some() && self.pong_deadline.is_some() {
             // The ping stood behind what was in the way, so its answer has had no time yet.
-            let deadline = Instant::now() + pong_timeout;
+            let deadline = Instant::now() + timeouts.pong;
             self.pong_deadline = Some(deadline);
             self.ring_by(deadline);
         }
@@ -166,12 +162,12 @@ impl Clock {
     }
 
     /// What is due, and sets the timer for what will be next.
-    pub(super) fn due(&mut self) -> Due {
+    pub(super) fn due(&mut self, timeouts: &Timeouts) -> Due {
         let now = Instant::now();
         let has_passed = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
-        let write_deadline = self.blocked_since.map(|since| since + self.write_timeout);
+        let write_deadline = self.blocked_since.map(|since| since + timeouts.write);
         if has_passed(write_deadline) {
-            let detail = format!("nothing written for {:?}", self.write_timeout);
+            let detail = format!("nothing written for {:?}", timeouts.write);
             return Due::Close(Close::new(CloseReason::WriteTimeout, detail));
         }
         // A socket that takes nothing has its own deadline: the ping may not be out yet.
@@ -185,7 +181,7 @@ impl Clock {
                 "no connect command in time",
             ));
         }
-        let expiry = self.expiry.map(|at| at + self.grace);
+        let expiry = self.expiry.map(|at| at + self.rhythm.grace(timeouts));
         if has_passed(expiry) {
             // Until the session has looked, and says what is next.
             self.expiry = None;
@@ -194,17 +190,17 @@ impl Clock {
         }
         let mut is_ping_due = self.next_ping <= now;
         if is_ping_due {
-            self.next_ping = now + self.ping_interval;
+            self.next_ping = now + self.rhythm.ping_interval(timeouts);
             // Who has not said hello yet is not asked for anything else.
             is_ping_due = self.login_deadline.is_none();
         }
-        if is_ping_due && let Some(pong_timeout) = self.pong_timeout {
-            self.pong_deadline.get_or_insert(now + pong_timeout);
+        if is_ping_due && self.rhythm.has_pongs {
+            self.pong_deadline.get_or_insert(now + timeouts.pong);
         }
         // Behind a ping that is due too, it comes with the next look, which is then at once.
         let is_tick_due = !is_ping_due && has_passed(self.next_tick);
         if is_tick_due {
-            self.next_tick = Some(now + self.tick_interval);
+            self.next_tick = self.rhythm.tick.map(|interval| now + interval);
         }
         let pong_deadline = self.pong_deadline.filter(|_| may_answer);
         let deadlines = [
@@ -245,14 +241,14 @@ mod tests {
 
     async fn ring(clock: &mut Clock) -> Due {
         std::future::poll_fn(|cx| clock.poll(cx)).await;
-        clock.due()
+        clock.due(&timeouts())
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_ping_comes_in_the_second_half_of_the_interval() {
         for _ in 0..50 {
             let start = Instant::now();
-            let mut clock = Clock::new(&timeouts(), Rhythm::PINGS);
+            let mut clock = Clock::new(&timeouts(), &Rhythm::PINGS);
             assert_eq!(ring(&mut clock).await, Due::Ping);
             let after = start.elapsed();
             assert!(
@@ -264,7 +260,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_ping_without_an_answer_ends_the_session() {
-        let mut clock = Clock::new(&timeouts(), Rhythm::PINGS);
+        let mut clock = Clock::new(&timeouts(), &Rhythm::PINGS);
         assert_eq!(ring(&mut clock).await, Due::Ping);
         let pinged = Instant::now();
         assert_eq!(
@@ -276,7 +272,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn anything_heard_is_an_answer() {
-        let mut clock = Clock::new(&timeouts(), Rhythm::PINGS);
+        let mut clock = Clock::new(&timeouts(), &Rhythm::PINGS);
         assert_eq!(ring(&mut clock).await, Due::Ping);
         clock.heard();
         assert_eq!(
@@ -291,12 +287,16 @@ mod tests {
     async fn a_ping_behind_a_blocked_socket_has_its_time_once_it_is_out() {
         let mut timeouts = timeouts();
         timeouts.write = Duration::from_secs(60);
-        let mut clock = Clock::new(&timeouts, Rhythm::PINGS);
+        let mut clock = Clock::new(&timeouts, &Rhythm::PINGS);
         assert_eq!(ring(&mut clock).await, Due::Ping);
-        clock.blocked();
+        clock.blocked(&timeouts);
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert_eq!(clock.due(), Due::Nothing, "the answer can't have come yet");
-        clock.progressed();
+        assert_eq!(
+            clock.due(&timeouts),
+            Due::Nothing,
+            "the answer can't have come yet"
+        );
+        clock.progressed(&timeouts);
         let out = Instant::now();
         assert_eq!(
             ring(&mut clock).await,
@@ -308,13 +308,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_login_that_does_not_come_ends_the_session() {
         let start = Instant::now();
-        let mut clock = Clock::new(
-            &timeouts(),
-            Rhythm {
-                has_login: true,
-                ..Rhythm::PINGS
-            },
-        );
+        const RHYTHM: Rhythm = Rhythm {
+            has_login: true,
+            ..Rhythm::PINGS
+        };
+        let mut clock = Clock::new(&timeouts(), &RHYTHM);
         let Due::Close(close) = ring(&mut clock).await else {
             panic!()
         };
@@ -324,10 +322,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_socket_that_takes_nothing_for_the_write_timeout_ends_the_session() {
-        let mut clock = Clock::new(&timeouts(), Rhythm::PINGS);
-        clock.blocked();
-        clock.progressed();
-        clock.blocked();
+        let mut clock = Clock::new(&timeouts(), &Rhythm::PINGS);
+        clock.blocked(&timeouts());
+        clock.progressed(&timeouts());
+        clock.blocked(&timeouts());
         let start = Instant::now();
         loop {
             match ring(&mut clock).await {
@@ -343,19 +341,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_expiry_is_due_after_the_grace_that_the_way_in_gives() {
-        for (has_refresh, grace) in [(false, Duration::ZERO), (true, timeouts().refresh)] {
-            let rhythm = Rhythm {
-                has_refresh,
-                has_pongs: false,
-                ..Rhythm::PINGS
-            };
+        const SILENT: Rhythm = Rhythm {
+            has_pongs: false,
+            ..Rhythm::PINGS
+        };
+        const REFRESHED: Rhythm = Rhythm {
+            has_refresh: true,
+            ..SILENT
+        };
+        for (rhythm, grace) in [(&SILENT, Duration::ZERO), (&REFRESHED, timeouts().refresh)] {
             let mut clock = Clock::new(&timeouts(), rhythm);
             let start = Instant::now();
-            clock.expire_at(Some(start + Duration::from_secs(100)));
-            clock.expire_at(Some(start + Duration::from_secs(40)));
+            clock.expire_at(Some(start + Duration::from_secs(100)), &timeouts());
+            clock.expire_at(Some(start + Duration::from_secs(40)), &timeouts());
             while ring(&mut clock).await != Due::Expiry {}
             assert_eq!(start.elapsed().as_secs(), 40 + grace.as_secs());
-            clock.expire_at(None);
+            clock.expire_at(None, &timeouts());
             for _ in 0..10 {
                 assert_ne!(ring(&mut clock).await, Due::Expiry);
             }
@@ -364,12 +365,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_cannot_answer_is_pinged_and_never_missed() {
-        let rhythm = Rhythm {
+        const RHYTHM: Rhythm = Rhythm {
             has_pongs: false,
             ping_max: Duration::from_secs(15),
             ..Rhythm::PINGS
         };
-        let mut clock = Clock::new(&timeouts(), rhythm);
+        let mut clock = Clock::new(&timeouts(), &RHYTHM);
         assert_eq!(ring(&mut clock).await, Due::Ping);
         for _ in 0..10 {
             let start = Instant::now();
@@ -380,12 +381,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ticks_come_at_once_and_then_once_an_interval_beside_the_pings() {
-        let rhythm = Rhythm {
+        const RHYTHM: Rhythm = Rhythm {
             tick: Some(Duration::from_secs(1)),
             ..Rhythm::PINGS
         };
         let start = Instant::now();
-        let mut clock = Clock::new(&timeouts(), rhythm);
+        let mut clock = Clock::new(&timeouts(), &RHYTHM);
         let (mut ticks, mut pings) = (0, 0);
         while start.elapsed() < Duration::from_secs(100) {
             match ring(&mut clock).await {

@@ -267,7 +267,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     /// The beginning, and what the peer has sent behind its request.
     async fn begin(&mut self, glued: Bytes) -> Result<(), Close> {
         self.dialect.begin(&mut self.rooms).await?;
-        self.clock.expire_at(self.rooms.next_expiry());
+        self.note_expiry();
         if !glued.is_empty() {
             let turn = self.socket.receive(&glued);
             self.take(turn, glued.len()).await?;
@@ -301,7 +301,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         let wake = poll_fn(|cx| self.poll_wake(cx)).await;
         self.hear(wake.call)?;
         if wake.is_due {
-            match self.clock.due() {
+            match self.clock.due(&self.node.config().timeouts) {
                 Due::Nothing => {}
                 Due::Ping => self.dialect.ping(&mut self.rooms),
                 Due::Tick => self.dialect.tick(&mut self.rooms).await,
@@ -341,23 +341,26 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     }
 
     /// Handles what one read brought.
-    async fn take(&mut self, turn: Turn, bytes: usize) -> Result<(), Close> {
+    fn take(&mut self, mut turn: Turn, bytes: usize) -> impl Future<Output = Result<(), Close>> {
         self.node.counters().received_bytes.add(bytes as u64);
         if turn.is_alive {
             self.clock.heard();
         }
-        let mut end = Ok(());
-        for message in &turn.messages {
-            end = self.handle(message).await;
-            if end.is_err() {
-                break;
+        // A block and not an `async fn`, which would have the turn twice.
+        async move {
+            let mut end = Ok(());
+            for message in &turn.messages {
+                end = self.handle(message).await;
+                if end.is_err() {
+                    break;
+                }
             }
+            // Also when it ends here: what came before was answered, and must be done.
+            let done = self.finish_turn().await;
+            // Behind the answers to what came before: nothing may follow a close frame.
+            self.rooms.outbox.replies().extend_from_slice(&turn.control);
+            end.and(done).and(turn.end.take().map_or(Ok(()), Err))
         }
-        // Also when it ends here: what came before was answered, and must be done.
-        let done = self.finish_turn().await;
-        // Behind the answers to what came before: nothing may follow a close frame.
-        self.rooms.outbox.replies().extend_from_slice(&turn.control);
-        end.and(done).and(turn.end.map_or(Ok(()), Err))
     }
 
     /// Publishes what the turn has put together.
@@ -397,9 +400,16 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         Ok(())
     }
 
+    /// Sets the clock to the first of the session's rights that ends.
+    fn note_expiry(&mut self) {
+        let timeouts = &self.node.config().timeouts;
+        self.clock.expire_at(self.rooms.next_expiry(), timeouts);
+    }
+
     /// Ends what no token allows any more.
     fn expire(&mut self) -> Result<(), Close> {
-        match self.rooms.expired(Instant::now(), self.clock.grace()) {
+        let grace = D::RHYTHM.grace(&self.node.config().timeouts);
+        match self.rooms.expired(Instant::now(), grace) {
             Expired::Connection => {
                 let detail = "the token has expired, come back with a new one";
                 return Err(Close::new(CloseReason::Expired, detail));
@@ -410,7 +420,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 }
             }
         }
-        self.clock.expire_at(self.rooms.next_expiry());
+        self.note_expiry();
         Ok(())
     }
 
@@ -423,7 +433,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             if self.dialect.is_logged_in() {
                 self.clock.login();
             }
-            self.clock.expire_at(self.rooms.next_expiry());
+            self.note_expiry();
             while self.has_unread_replies() {
                 self.flush()?;
                 if self.has_unread_replies() {
@@ -463,12 +473,12 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         match self.socket.write(&mut self.rooms.outbox) {
             Ok(written) => {
                 self.node.counters().sent_bytes.add(written as u64);
-                self.clock.progressed();
+                self.clock.progressed(&self.node.config().timeouts);
                 self.rooms.outbox.set_stalled(false);
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.clock.blocked();
+                self.clock.blocked(&self.node.config().timeouts);
                 self.rooms.outbox.set_stalled(true);
                 Ok(false)
             }

@@ -184,6 +184,12 @@ impl<F: Fanout> Rooms<F> {
         joined.map(|joined| joined.key)
     }
 
+    /// What one of its rooms is called.
+    pub(super) fn name(&self, key: SeatKey) -> Option<&RoomName> {
+        let joined = self.joined.iter().find(|joined| joined.key == key);
+        joined.map(Joined::name)
+    }
+
     /// Who the session is in one of its rooms, if it may publish there.
     pub(super) fn publisher_in(&self, key: SeatKey) -> Option<&Arc<ClientInfo>> {
         let joined = self.joined.iter().find(|joined| joined.key == key)?;

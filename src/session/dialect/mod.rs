@@ -33,7 +33,7 @@ fn over_budget(budget: &Budget) -> String {
 /// One way in. What it returns as an error ends the session.
 pub(super) trait Dialect<F: Fanout>: Send {
     /// What happens by itself here.
-    const RHYTHM: Rhythm = Rhythm::PINGS;
+    const RHYTHM: &'static Rhythm = &Rhythm::PINGS;
 
     /// What this way in says for `reason`, where it is WebSocket.
     fn close_code(reason: CloseReason) -> u16 {

@@ -22,9 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::session) struct Plain {
     room: RoomName,
-    since: Since,
-    /// Who it is and what right it has to the room, until it begins.
-    admitted: Option<Box<(Identity, Grant)>>,
+    /// What it begins with, until it has begun.
+    arrival: Option<Box<Arrival>>,
     /// None when it may send as many messages as it can.
     budget: Option<Box<Budget>>,
     key: SeatKey,
@@ -32,17 +31,28 @@ pub(in crate::session) struct Plain {
     batch: Vec<Publication>,
 }
 
+#[derive(Debug)]
+struct Arrival {
+    identity: Identity,
+    grant: Grant,
+    since: Since,
+}
+
 impl Plain {
     pub(in crate::session) fn new(
         room: RoomName,
         since: Since,
-        admitted: (Identity, Grant),
+        (identity, grant): (Identity, Grant),
         budget: Option<Box<Budget>>,
     ) -> Self {
+        let arrival = Arrival {
+            identity,
+            grant,
+            since,
+        };
         Self {
             room,
-            since,
-            admitted: Some(Box::new(admitted)),
+            arrival: Some(Box::new(arrival)),
             budget,
             key: 0,
             batch: Vec::new(),
@@ -71,13 +81,20 @@ pub(super) fn catch_up(since: &Since) -> CatchUp {
 
 impl<F: Fanout> Dialect<F> for Plain {
     async fn begin(&mut self, rooms: &mut Rooms<F>) -> Result<(), Close> {
-        let (mut identity, grant) = *self.admitted.take().unwrap_or_default();
+        let arrival = self.arrival.take().expect("a session begins once");
+        let Arrival {
+            mut identity,
+            grant,
+            since,
+        } = *arrival;
         let by_server = mem::take(&mut identity.rooms);
         rooms.log_in(identity);
-        let missed = catch_up(&self.since);
+        let missed = catch_up(&since);
         let joined = rooms.join(&self.room, grant, Tongue::Plain, missed).await;
         let (key, welcome) = joined?;
         self.key = key;
+        // The room's own name, which all of its members share.
+        self.room = rooms.name(key).unwrap_or(&self.room).clone();
         for room in by_server {
             join_by_server(rooms, &room).await?;
         }

@@ -110,7 +110,7 @@ fn missing(since: &Since, position: Option<Position>, kept: usize) -> Option<Mis
 }
 
 impl<F: Fanout> Dialect<F> for Sse {
-    const RHYTHM: Rhythm = Rhythm {
+    const RHYTHM: &'static Rhythm = &Rhythm {
         has_pongs: false,
         ping_max: COMMENT_INTERVAL_MAX,
         ..Rhythm::PINGS

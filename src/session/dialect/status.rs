@@ -29,7 +29,7 @@ impl StatusStream {
 }
 
 impl<F: Fanout> Dialect<F> for StatusStream {
-    const RHYTHM: Rhythm = Rhythm {
+    const RHYTHM: &'static Rhythm = &Rhythm {
         tick: Some(INTERVAL),
         ..Rhythm::PINGS
     };

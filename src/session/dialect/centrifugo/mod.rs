@@ -157,7 +157,7 @@ impl Centrifugo {
 }
 
 impl<F: Fanout> Dialect<F> for Centrifugo {
-    const RHYTHM: Rhythm = Rhythm {
+    const RHYTHM: &'static Rhythm = &Rhythm {
         has_login: true,
         has_refresh: true,
         ..Rhythm::PINGS
