@@ -94,14 +94,32 @@ impl Centrifugo {
         }
         let answered = match request {
             Request::Pong => return self.pong().map(|()| true),
-            Request::Connect(connect) => {
-                return self.connect(rooms, id, &connect).await.map(|()| true);
-            }
+            Request::Publish(publish) => match self.publish(rooms, id, &publish, frame).await {
+                Ok(false) => return Ok(false),
+                answered => answered.map(|_| ()),
+            },
+            // In a box: the session's task would have a place for it all the time.
+            request => Box::pin(self.other_command(rooms, id, request)).await?,
+        };
+        if let Err(Refusal(code, detail)) = answered {
+            self.replies.error(id, code, &detail);
+        }
+        Ok(true)
+    }
+
+    /// Handles what is not asked for again and again.
+    async fn other_command<F: Fanout>(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        id: u32,
+        request: Request<'_>,
+    ) -> Result<Result<(), Refusal>, Close> {
+        Ok(match request {
+            Request::Pong | Request::Publish(_) => Ok(()),
+            Request::Connect(connect) => Ok(self.connect(rooms, id, &connect).await?),
             Request::Send => {
-                return Err(Close::new(
-                    CloseReason::NotAvailable,
-                    "nobody here takes messages",
-                ));
+                let detail = "nobody here takes messages";
+                return Err(Close::new(CloseReason::NotAvailable, detail));
             }
             Request::Subscribe(subscribe) => self.subscribe(rooms, id, &subscribe).await,
             Request::Unsubscribe(room) => {
@@ -111,24 +129,14 @@ impl Centrifugo {
                 self.replies.done(id, "unsubscribe");
                 Ok(())
             }
-            Request::Publish(publish) => match self.publish(rooms, id, &publish, frame).await {
-                Ok(false) => return Ok(false),
-                answered => answered.map(|_| ()),
-            },
             Request::Presence(room) => self.presence(rooms, id, &room.channel).await,
             Request::PresenceStats(room) => self.presence_stats(rooms, id, &room.channel).await,
             Request::History(history) => self.history(rooms, id, &history).await,
             Request::Rpc => Err(ErrorCode::NotAvailable.into()),
-            Request::Refresh(refresh) => {
-                return self.refresh(rooms, id, &refresh).map(|()| true);
-            }
+            Request::Refresh(refresh) => Ok(self.refresh(rooms, id, &refresh)?),
             Request::SubRefresh(refresh) => self.sub_refresh(rooms, id, &refresh),
             Request::Unknown(_) => Err(ErrorCode::MethodNotFound.into()),
-        };
-        if let Err(Refusal(code, detail)) = answered {
-            self.replies.error(id, code, &detail);
-        }
-        Ok(true)
+        })
     }
 
     /// Whether the command `id` is within the budget. If not, it is refused, until the peer has been
