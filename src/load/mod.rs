@@ -4,6 +4,7 @@
 //! atomics ([`control`]). No runtime: what a task costs would be a good part of what a delivery
 //! costs, and the generator has to be cheaper than any server that it measures.
 
+mod audience;
 mod connection;
 mod control;
 mod error;
@@ -25,6 +26,6 @@ pub(crate) use self::{
     control::{Progress, Stage},
     error::LoadError,
     outcome::{Latency, Limit, Outcome, Use},
-    plan::{Drive, Plan, Speech},
+    plan::{Drive, HeardBy, Plan, Speech},
     run::run,
 };
