@@ -110,7 +110,9 @@ def load(bench: Bench, workload: Workload, rate: float | None, pid: int, port: i
 
 
 def flags(bench: Bench, workload: Workload, rate: float | None) -> list[str]:
-    drive = f"--window={workload.window}" if rate is None else f"--rate={rate:.3f}"
+    # Everybody has to have had a message before the next one is sent: else a server that is quick to
+    # answer the publisher has more on its way than the window says, and more to put into each write.
+    drive = ["--heard-by=everybody", f"--window={workload.window}"] if rate is None else [f"--rate={rate:.3f}"]
     return [
         f"--connections={workload.connections}",
         f"--publishers={workload.publishers}",
@@ -119,7 +121,7 @@ def flags(bench: Bench, workload: Workload, rate: float | None) -> list[str]:
         f"--churn={workload.churn}",
         f"--warm-up={bench.warm_up * 1000:.0f}ms",
         f"--duration={bench.seconds * 1000:.0f}ms",
-        drive,
+        *drive,
     ]
 
 

@@ -80,7 +80,7 @@ def chat(clients: int) -> Workload:
     return Workload(
         name=f"all{clients}",
         kind=Kind.FAN_OUT,
-        what=f"{clients} clients that all talk to all, as fast as they hear themselves",
+        what=f"{clients} clients that all talk to all, 64 messages of each on their way",
         connections=clients,
         publishers=clients,
         window=64,

@@ -29,8 +29,7 @@ use tokio::{
 };
 
 /// Messages that a room keeps for the slowest of its members; whoever is further behind misses some.
-/// A closed loop of the comparison has at most 2048 on their way back to those who sent them, but
-/// others may be further behind. The tutorials have 100.
+/// A closed loop of the comparison has at most 2048 on their way. The tutorials have 100.
 const ROOM_MESSAGES: usize = 4096;
 
 type Room = broadcast::Sender<Utf8Bytes>;
