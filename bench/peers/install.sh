@@ -39,13 +39,17 @@ install_ws() {
   npm_ci ../../tests/clients
 }
 
+apt_download() {
+  apt-get -qq download golang-github-gorilla-websocket-dev
+}
+
 # Debian's package is the library's source, which needs nothing else; unpacked here and not installed.
 gorilla_source() {
   [[ -d gorilla/.websocket ]] && return
   { has apt-get && has dpkg-deb; } || return 1
   local folder
   folder=$(mktemp -d)
-  (cd "$folder" && apt-get -qq download golang-github-gorilla-websocket-dev 2>/dev/null) &&
+  (cd "$folder" && { apt_download || { apt-get -qq update && apt_download; }; }) 2>/dev/null &&
     dpkg-deb -x "$folder"/*.deb gorilla/.websocket
   local result=$?
   rm -rf "$folder"
