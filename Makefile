@@ -10,20 +10,22 @@ CARGO ?= cargo
 # Elsewhere than on a developer's machine nothing may change Cargo.lock behind our backs.
 LOCKED := $(if $(CI),--locked)
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+PYTHON ?= python3
+COMPARE = CARGO_TARGET_DIR=$(TARGET) $(PYTHON) -B bench/peers/compare --slabcast $(SLABCAST_BIN)
 # What the client suites start. Whoever names a binary does not want another one built.
 BUILD := $(if $(filter undefined,$(origin SLABCAST_BIN)),build)
 export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics deny bench bench-quick matrix run
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics test-peers deny bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## everything: lint, Rust tests, documentation, release build, client suites
+test: ## everything: lint, Rust tests, documentation, release build, client suites, and the comparison
 	@mkdir -p $(TARGET) && rm -f $(SLABCAST_SKIPPED)
-	@$(MAKE) lint test-rust doc build test-clients
+	@$(MAKE) lint test-rust doc build test-clients test-peers
 	@if [[ -s $(SLABCAST_SKIPPED) ]]; then echo 'Passed, but not everything was run:'; sort -u $(SLABCAST_SKIPPED); else echo 'Everything was run, and passed.'; fi
 
 lint: ## formatting and clippy, warnings are errors
@@ -56,6 +58,18 @@ test-browser: $(BUILD) ## the page in Chromium
 test-metrics: $(BUILD) ## `/metrics` by `promtool`
 	@$(call ON_EVERY_ENGINE,metrics)
 
+PEERS_RUST := --manifest-path bench/peers/rust/Cargo.toml
+
+# Two of the servers that take no time to install, once: that they start, and that nothing is lost.
+test-peers: $(BUILD) ## the comparison with other servers, in short
+	@$(PYTHON) -B -m unittest discover --start-directory bench/peers/compare
+	$(CARGO) fmt --check --all $(PEERS_RUST)
+	$(CARGO) test --locked --release $(PEERS_RUST) --target-dir $(TARGET)/peers --package rawfan
+	@bench/peers/install.sh rawfan ws
+	@if [[ $$(nproc) -ge 2 ]]; then \
+	$(COMPARE) --quick --strict --peers slabcast,ws,rawfan --only 'all16,f100-p1-*,idle*,churn*' --out $(TARGET)/test-peers; \
+	else mkdir -p $(TARGET); echo 'SKIPPED: test-peers: two cores are needed' | tee -a $(SLABCAST_SKIPPED); fi
+
 deny: ## licences, sources and duplicates of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check licenses bans sources; \
 	else echo 'SKIPPED: deny: cargo-deny is not installed (cargo install cargo-deny)'; fi
@@ -68,6 +82,12 @@ bench-quick: ## all benches with fewer sizes, in three minutes once they are bui
 
 matrix: ## the study's matrix: every coordination with every delivery, as a table
 	@$(CARGO) bench $(LOCKED) --quiet --bench matrix
+
+peers: ## the servers to be measured against, as far as they can be had here
+	@bench/peers/install.sh
+
+bench-peers: $(BUILD) peers ## slabcast and other servers in turns, in hours; QUICK=1 in a minute; ARGS='--only all32'
+	@$(COMPARE) $(if $(QUICK),--quick) $(ARGS)
 
 run: ## the server, as `cargo run -- serve`
 	$(CARGO) run --release -- serve

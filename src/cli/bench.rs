@@ -12,7 +12,7 @@ use slabcast::config::units::{UnitError, format_size, parse_duration, parse_size
 
 use super::{EXIT_FAILED, EXIT_MISUSED, fail, say};
 use crate::load::{
-    self, Drive, Latency, Limit, LoadError, Outcome, Plan, Progress, Speech, Stage, Use,
+    self, Drive, HeardBy, Latency, Limit, LoadError, Outcome, Plan, Progress, Speech, Stage, Use,
 };
 
 const URL_PLAIN: &str = "ws://127.0.0.1:8080/ws/{room}";
@@ -47,7 +47,8 @@ The figures:
                 figures are its own, not the server's; try --threads, or another machine
 
 With --window, a publisher that hears several of its messages come back at once sends as many at
-once. A server that does not send a message back to its sender is found out, and another connection
+once. What it hears, others may still wait for; with --heard-by everybody the whole room has to have
+heard a message before another one is sent instead of it. A server that does not send a message back to its sender is found out, and another connection
 of the room tells what has come.
 
 The exit code is 1 if anything was lost, duplicated, reordered, in the wrong room or in more than one
@@ -80,6 +81,16 @@ pub(super) struct Bench {
     /// Closed loop: each publisher has N messages on their way [default: 16]
     #[arg(long, value_name = "N", conflicts_with = "rate")]
     window: Option<usize>,
+
+    /// Closed loop: who has to hear a message before the next one is sent instead of it
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHO",
+        default_value = "publisher",
+        conflicts_with = "rate"
+    )]
+    heard_by: HeardBy,
 
     /// Open loop: N messages a second, all publishers together, whatever the server does
     #[arg(long, value_name = "N")]
@@ -174,6 +185,7 @@ impl Bench {
             publishers,
             rooms: self.rooms,
             drive,
+            heard_by: self.heard_by,
             payload_bytes: self.payload,
             churn_per_second: self.churn,
             warm_up: self.warm_up,
@@ -264,7 +276,10 @@ impl fmt::Display for Table<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Outcome { plan, .. } = self.0;
         let drive = match plan.drive {
-            Drive::Window(window) => format!("window {window}"),
+            Drive::Window(window) => match plan.heard_by {
+                HeardBy::Publisher => format!("window {window}"),
+                HeardBy::Everybody => format!("window {window} heard by everybody"),
+            },
             Drive::Rate(rate) => format!("{rate} messages/s"),
         };
         writeln!(

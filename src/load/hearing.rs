@@ -5,6 +5,7 @@ use std::ops::Range;
 use hdrhistogram::Histogram;
 
 use super::{
+    audience::Audience,
     ledger::Account,
     marker::{Marker, Markers},
     plan::Plan,
@@ -70,6 +71,8 @@ pub(super) struct Hearing<'a> {
     places: Box<[Place]>,
     /// By publisher: the connection of this thread that tells when a message of its has come.
     pub(super) ears: Box<[usize]>,
+    /// By publisher, where everybody has to hear a message; else there are none.
+    pub(super) audiences: Box<[Audience]>,
     /// Publishers and sequence numbers that have come to their ears, and were not acted on yet.
     pub(super) back: Vec<(usize, u32)>,
 }
@@ -96,6 +99,7 @@ impl<'a> Hearing<'a> {
             strayed: 0,
             places: (0..script.plan.publishers).map(place).collect(),
             ears: vec![NOBODY; script.plan.publishers].into(),
+            audiences: Box::default(),
             back: Vec::new(),
         }
     }
@@ -123,6 +127,13 @@ impl<'a> Hearing<'a> {
             .take(place.seat, marker.sequence, is_measured);
         listener.has_heard = true;
         if self.ears[publisher] == listener.token {
+            self.back.push((publisher, marker.sequence));
+        }
+        if let Some(audience) = self.audiences.get_mut(publisher)
+            && is_first
+            && !listener.is_visitor
+            && audience.hears(marker.sequence)
+        {
             self.back.push((publisher, marker.sequence));
         }
         if !(is_measured && is_first) {

@@ -5,6 +5,7 @@
 //! costs, and the generator has to be cheaper than any server that it measures.
 
 mod account;
+mod audience;
 mod connection;
 mod control;
 mod error;
@@ -26,6 +27,6 @@ pub(crate) use self::{
     control::{Progress, Stage},
     error::LoadError,
     outcome::{Latency, Limit, Outcome, Use},
-    plan::{Drive, Plan, Speech},
+    plan::{Drive, HeardBy, Plan, Speech},
     run::run,
 };

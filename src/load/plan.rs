@@ -19,6 +19,9 @@ pub(crate) struct Plan {
     pub(crate) publishers: usize,
     pub(crate) rooms: usize,
     pub(crate) drive: Drive,
+    /// Who has to hear a message of a closed loop before it has come back.
+    #[serde(default)]
+    pub(crate) heard_by: HeardBy,
     /// Of each message's payload; it holds the message's identity and filling.
     pub(crate) payload_bytes: usize,
     /// Further sockets that join a room, hear one message, leave and come again, this often each
@@ -54,6 +57,17 @@ pub(crate) enum Drive {
     /// Open loop: so many messages a second, all publishers together, whatever the server does.
     /// Latency counts from the moment at which a message should have been sent.
     Rate(f64),
+}
+
+/// Who has to hear a message before it has come back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum HeardBy {
+    /// Who sent it. A server may be far from done with it then.
+    #[default]
+    Publisher,
+    /// Everybody in the room whom the publisher's thread of the load has.
+    Everybody,
 }
 
 impl Plan {
@@ -254,6 +268,7 @@ mod tests {
             publishers: 4,
             rooms: 2,
             drive: Drive::Window(1),
+            heard_by: HeardBy::Publisher,
             payload_bytes: 32,
             churn_per_second: 0.0,
             warm_up: Duration::ZERO,

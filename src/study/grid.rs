@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{engine::Engine, format, measure::Measure};
-use crate::load::{Drive, Plan, Speech};
+use crate::load::{Drive, HeardBy, Plan, Speech};
 
 /// Enough in flight for writes to be shared, as they are on a busy server.
 const WINDOW: usize = 16;
@@ -118,6 +118,7 @@ impl Cell {
             publishers: self.senders,
             rooms: self.rooms,
             drive,
+            heard_by: HeardBy::Publisher,
             payload_bytes: self.payload_bytes,
             churn_per_second: self.churn_per_second,
             warm_up: self.warm_up,

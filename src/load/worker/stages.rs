@@ -4,8 +4,10 @@ use std::sync::atomic::Ordering;
 
 use super::{
     super::{
+        audience::Audience,
         error::LoadError,
-        plan::Drive,
+        hearing::NOBODY,
+        plan::{Drive, HeardBy},
         publisher::{Publisher, slot_ns},
     },
     VISITORS_MAX, Worker,
@@ -85,9 +87,12 @@ impl Worker<'_> {
         let Drive::Window(window) = self.script.plan.drive else {
             return Ok(());
         };
+        if self.script.plan.heard_by == HeardBy::Everybody {
+            self.gather_audiences(window)?;
+        }
         for order in 0..self.publishers.len() {
             let (index, token) = (self.publishers[order].index, self.publishers[order].token);
-            if !self.control.echoes() {
+            if self.script.plan.heard_by == HeardBy::Publisher && !self.control.echoes() {
                 self.hearing.ears[index] = self
                     .ear_beside(token)
                     .ok_or(LoadError::NoEar { publisher: index })?;
@@ -95,6 +100,26 @@ impl Worker<'_> {
             self.publishers[order].forget(self.hearing.now_ns);
             self.fill(order, window)?;
         }
+        Ok(())
+    }
+
+    /// From now on a message has come back when everybody has heard it.
+    fn gather_audiences(&mut self, window: usize) -> Result<(), LoadError> {
+        let plan = &self.script.plan;
+        let mut members = vec![0; plan.rooms];
+        for token in 0..self.residents {
+            members[self.connections[token].peer.listener.room as usize] += 1;
+        }
+        let mut audiences: Vec<_> = (0..plan.publishers).map(|_| Audience::default()).collect();
+        for &Publisher { index, .. } in &self.publishers {
+            let hearers = members[index % plan.rooms] - u32::from(!self.control.echoes());
+            if hearers == 0 {
+                return Err(LoadError::NoEar { publisher: index });
+            }
+            audiences[index] = Audience::new(hearers, window);
+        }
+        self.hearing.ears.fill(NOBODY);
+        self.hearing.audiences = audiences.into();
         Ok(())
     }
 

@@ -49,6 +49,18 @@ for (const [speech, path] of [['plain', 'ws/{room}'], ['centrifugo', 'connection
   }
 }
 
+promise('bench_that_waits_for_everybody_goes_on_with_and_without_an_echo', async (scope) => {
+  for (const flags of [[], ['--no-echo']]) {
+    const peer = await startPeer(scope, ...flags);
+
+    const run = await bench(peer.url, '--connections', '20', '--publishers', '4', '--rooms', '2', '--window', '2', '--heard-by', 'everybody', ...SHORT);
+
+    assertClean(run);
+    // A window that is only given up would be filled again after a second.
+    assert.ok(run.outcome.published > 4 * 2 * 2, `${run.outcome.published}`);
+  }
+}, LIMIT_MS);
+
 promise('bench_agrees_with_a_ws_server_on_what_it_delivered', async (scope) => {
   const peer = await startPeer(scope);
 
