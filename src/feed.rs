@@ -83,6 +83,10 @@ impl Chunk {
     /// The position of the first frame that does not end within the first `bytes`.
     #[must_use]
     pub fn position_at(&self, bytes: usize) -> u64 {
+        // Whole chunks are what is mostly written.
+        if bytes == 0 {
+            return self.first;
+        }
         if bytes == self.bytes.len() {
             return self.end();
         }

@@ -4,6 +4,7 @@
 //! told already, its session's [`Notifier`]. Neither allocates, waits or writes anything.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -81,8 +82,12 @@ impl Notifier {
     }
 
     /// Ready when there is something to look at: the keys of rooms go to `ready`, and what else is
-    /// wanted is returned.
-    pub fn poll(&self, cx: &mut Context<'_>, ready: &mut impl Extend<SeatKey>) -> Poll<Call> {
+    /// wanted, mostly nothing, is returned.
+    pub fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        ready: &mut VecDeque<SeatKey>,
+    ) -> Poll<Option<Box<Call>>> {
         let mut state = self.state.lock();
         if state.ready.is_empty() && state.call.is_none() {
             // Under the same lock as the look: whoever rings next finds the waker.
@@ -92,8 +97,10 @@ impl Notifier {
             }
             return Poll::Pending;
         }
-        ready.extend(state.ready.drain(..));
-        Poll::Ready(state.call.take().map_or_else(Call::default, |call| *call))
+        for key in state.ready.drain(..) {
+            ready.push_back(key);
+        }
+        Poll::Ready(state.call.take())
     }
 
     /// Forgets that `key` rang: the seat is gone, and its key may be given out again.
@@ -211,9 +218,10 @@ mod tests {
     use crate::close::CloseReason;
 
     fn poll(notifier: &Notifier) -> (Poll<Call>, Vec<SeatKey>) {
-        let mut ready = Vec::new();
+        let mut ready = VecDeque::new();
         let polled = notifier.poll(&mut Context::from_waker(Waker::noop()), &mut ready);
-        (polled, ready)
+        let polled = polled.map(|call| call.map(|call| *call).unwrap_or_default());
+        (polled, ready.into())
     }
 
     #[test]

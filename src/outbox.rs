@@ -269,6 +269,15 @@ impl Outbox {
         self.ready.clear();
     }
 
+    /// What to write next, if that is one piece.
+    #[must_use]
+    pub fn only_slice(&self) -> Option<&[u8]> {
+        match self.in_hand.len() {
+            1 => self.in_hand.front().map(Piece::rest),
+            _ => None,
+        }
+    }
+
     /// What to write next: fills `slices` and returns how many.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>; SLICES_MAX]) -> usize {
         let mut count = 0;

@@ -204,12 +204,14 @@ struct Session<F: Fanout, D> {
     clock: Clock,
     /// What others want of it, until the peer's turn is over.
     instructions: Vec<Instruction>,
+    /// Whether the last wake-up was by others, and looked at nothing else.
+    has_looked_briefly: bool,
 }
 
 /// What a session was woken for.
 #[derive(Default)]
 struct Wake {
-    call: Call,
+    call: Option<Box<Call>>,
     is_readable: bool,
     is_due: bool,
 }
@@ -227,6 +229,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             dialect,
             clock,
             instructions: Vec::new(),
+            has_looked_briefly: false,
         }
     }
 
@@ -315,13 +318,20 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let mut wake = Wake::default();
         let mut is_ready = false;
-        if let Poll::Ready(call) = self.notifier.poll(cx, self.rooms.outbox.ready()) {
-            wake.call = call;
-            is_ready = true;
-        }
         // A peer that leaves unread what it is sent is not asked for more: its replies, or what its
         // rooms say. So those who talk all at once talk no faster than they listen, and nobody lags.
         let is_listening = !self.has_unread_replies() && !self.clock.is_blocked();
+        if let Poll::Ready(call) = self.notifier.poll(cx, self.rooms.outbox.ready()) {
+            wake.call = call;
+            is_ready = true;
+            // Before it sleeps, the session looks at everything and leaves its waker there. Here it
+            // would do so for nothing; but not twice running, or a busy room would stop the clock.
+            if !mem::replace(&mut self.has_looked_briefly, true) {
+                wake.is_readable = is_listening && self.socket.is_readable();
+                return Poll::Ready(wake);
+            }
+        }
+        self.has_looked_briefly = false;
         if is_listening && self.socket.poll_readable(cx).is_ready() {
             wake.is_readable = true;
             is_ready = true;
@@ -378,7 +388,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         let ready = self.rooms.outbox.ready();
         let call = poll_fn(|cx| match self.notifier.poll(cx, ready) {
             Poll::Ready(call) => Poll::Ready(call),
-            Poll::Pending => Poll::Ready(Call::default()),
+            Poll::Pending => Poll::Ready(None),
         });
         let call = call.await;
         self.hear(call)?;
@@ -386,7 +396,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     }
 
     /// Notes what others want of the session. What they want before it closes is not done any more.
-    fn hear(&mut self, call: Call) -> Result<(), Close> {
+    fn hear(&mut self, call: Option<Box<Call>>) -> Result<(), Close> {
+        let Some(call) = call else { return Ok(()) };
         self.instructions.extend(call.instructions);
         call.close.map_or(Ok(()), Err)
     }

@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncWriteExt, Interest},
+    net::TcpStream,
+};
 use tungstenite::{
     Error, Message, Utf8Bytes,
     error::{CapacityError, ProtocolError},
@@ -92,6 +95,11 @@ impl Socket {
         }
     }
 
+    /// Whether a read may bring something, as far as that is known already.
+    pub(super) fn is_readable(&self) -> bool {
+        self.stream.try_io(Interest::READABLE, || Ok(())).is_ok()
+    }
+
     /// Ready when a read may bring something.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         // An error is ready too: the read will meet it.
@@ -165,11 +173,14 @@ impl Socket {
 
     /// Writes a part of what `outbox` has in hand, and returns how many bytes it was.
     pub(super) fn write(&self, outbox: &mut Outbox) -> io::Result<usize> {
-        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-        let written = match outbox.slices(&mut slices) {
+        let written = match outbox.only_slice() {
             // A plain send is cheaper than a vectored one, and by far the most common.
-            1 => self.stream.try_write(&slices[0]),
-            count => self.stream.try_write_vectored(&slices[..count]),
+            Some(slice) => self.stream.try_write(slice),
+            None => {
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let count = outbox.slices(&mut slices);
+                self.stream.try_write_vectored(&slices[..count])
+            }
         }?;
         outbox.advance(written);
         Ok(written)

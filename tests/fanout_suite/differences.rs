@@ -223,9 +223,9 @@ async fn who_has_left_a_hub_is_out_of_it_even_if_it_ends_at_once() {
     drop(publishing);
     drop((member, engine));
     tokio::task::yield_now().await;
-    let polled = notifier.poll(&mut cx, &mut Vec::new());
+    let polled = notifier.poll(&mut cx, &mut std::collections::VecDeque::new());
     assert!(
-        !matches!(&polled, Poll::Ready(call) if call.close.is_some()),
+        !matches!(&polled, Poll::Ready(Some(call)) if call.close.is_some()),
         "it had left: {polled:?}"
     );
     assert_eq!(deliveries.due.value(), deliveries.discarded.value());
@@ -274,7 +274,7 @@ async fn a_hub_whose_task_dies_closes_its_members_and_counts_as_retired() {
     let Poll::Ready(call) = notifier.poll(&mut cx, outbox.ready()) else {
         panic!("nobody told the member");
     };
-    assert_eq!(call.close.unwrap().reason, CloseReason::Internal);
+    assert_eq!(call.unwrap().close.unwrap().reason, CloseReason::Internal);
     assert!(publish("fine").await.is_err());
     drop(admission);
 }

@@ -410,7 +410,7 @@ pub(crate) async fn a_stalled_member_is_told_once_and_costs_the_others_nothing<F
     for _ in 0..1_000 {
         room.publish("more").await;
         healthy.take(usize::MAX).unwrap();
-        let mut keys = Vec::new();
+        let mut keys = std::collections::VecDeque::new();
         let mut cx = Context::from_waker(Waker::noop());
         if stalled.notifier.poll(&mut cx, &mut keys).is_ready() {
             rings += keys.len();
