@@ -13,7 +13,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::{Bytes, BytesMut};
+
 use crate::publication::Publication;
+
+/// The largest block that payloads share, in bytes. The last of them that is kept pins all of it.
+const BLOCK_BYTES_MAX: usize = 4096;
 
 /// One life of a room's numbering: eight characters that no other life has had.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -121,6 +126,9 @@ pub struct History {
     offset: u64,
     bytes: usize,
     kept: VecDeque<Kept>,
+    /// Where the next payloads go, one behind the other: a piece of memory for each would be asked for
+    /// with every publication and given back with the one that makes way for it.
+    block: BytesMut,
 }
 
 impl History {
@@ -134,6 +142,7 @@ impl History {
             offset: 0,
             bytes: 0,
             kept: VecDeque::new(),
+            block: BytesMut::new(),
         }
     }
 
@@ -154,10 +163,14 @@ impl History {
         if self.limit.size == 0 || bytes > self.limit.bytes || !self.make_way_in_budget(bytes) {
             return self.position();
         }
+        let publication = Publication {
+            payload: self.copy(&publication.payload),
+            ..publication.clone()
+        };
         self.bytes += bytes;
         self.kept.push_back(Kept {
             offset: self.offset,
-            publication: publication.detached(),
+            publication,
             expires: now + self.limit.ttl,
         });
         self.position()
@@ -194,6 +207,7 @@ impl History {
     /// Takes everything that is kept. The numbering goes on.
     pub fn clear(&mut self) -> VecDeque<Kept> {
         self.budget.give_back(std::mem::take(&mut self.bytes));
+        self.block = BytesMut::new();
         std::mem::take(&mut self.kept)
     }
 
@@ -216,6 +230,18 @@ impl History {
             .then(|| kept.cloned().collect())
     }
 
+    /// `payload` in memory of the history's own: off a socket it is a slice of a whole read buffer, and
+    /// would pin that for as long as it is kept.
+    fn copy(&mut self, payload: &[u8]) -> Bytes {
+        if self.block.capacity() < payload.len() {
+            // No more than is kept already, so that a room of few words has no block for many.
+            let capacity = self.bytes.min(BLOCK_BYTES_MAX).max(payload.len());
+            self.block = BytesMut::with_capacity(capacity);
+        }
+        self.block.extend_from_slice(payload);
+        self.block.split().freeze()
+    }
+
     fn make_way_in_budget(&mut self, bytes: usize) -> bool {
         while !self.budget.take(bytes) {
             if !self.forget_oldest() {
@@ -232,6 +258,9 @@ impl History {
         let bytes = kept.publication.bytes();
         self.bytes -= bytes;
         self.budget.give_back(bytes);
+        if self.kept.is_empty() {
+            self.block = BytesMut::new();
+        }
         true
     }
 }
@@ -244,8 +273,6 @@ impl Drop for History {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::publication::{PayloadKind, Tags};
 
@@ -271,6 +298,44 @@ mod tests {
 
     fn offsets(kept: &[Kept]) -> Vec<u64> {
         kept.iter().map(|kept| kept.offset).collect()
+    }
+
+    #[test]
+    fn payloads_share_memory_of_the_historys_own_and_stay_what_they_were() {
+        let mut history = history(HistoryLimit {
+            size: 50,
+            bytes: 100_000,
+            ..WIDE
+        });
+        let texts: Vec<_> = (0..200)
+            .map(|n| "x".repeat(n % 70) + &n.to_string())
+            .collect();
+        for text in &texts {
+            let read = Bytes::from(format!("before{text}behind"));
+            let payload = read.slice(6..6 + text.len());
+            let publication = Publication::new(PayloadKind::Text, payload);
+            history.append(&publication, Instant::now());
+            let kept = &history.kept.back().unwrap().publication.payload;
+            assert!(
+                !read.as_ptr_range().contains(&kept.as_ptr()),
+                "not a slice of what was read"
+            );
+        }
+        let kept: Vec<_> = history
+            .since(0)
+            .map(|kept| &kept.publication.payload[..])
+            .collect();
+        let wanted: Vec<_> = texts[150..].iter().map(|text| text.as_bytes()).collect();
+        assert_eq!(kept, wanted);
+        let ends: Vec<_> = kept
+            .iter()
+            .map(|payload| payload.as_ptr_range().end)
+            .collect();
+        let shared = kept[1..]
+            .iter()
+            .zip(&ends)
+            .filter(|(next, end)| next.as_ptr() == **end);
+        assert!(shared.count() > 25, "one behind the other");
     }
 
     #[test]

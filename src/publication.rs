@@ -62,16 +62,6 @@ impl Publication {
         let tags = self.tags.as_ref().map_or(0, |tags| tags.encoded.len());
         self.payload.len() + tags
     }
-
-    /// The same, in memory of its own: a payload that came off a socket is a slice of a whole read
-    /// buffer, and would pin it for as long as it is kept.
-    #[must_use]
-    pub fn detached(&self) -> Self {
-        Self {
-            payload: Bytes::copy_from_slice(&self.payload),
-            ..self.clone()
-        }
-    }
 }
 
 /// Names and a text for each, beside a payload: for those who sort or filter by them without reading
