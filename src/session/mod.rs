@@ -46,9 +46,6 @@ use socket::{Inbound, Socket, Turn};
 /// read or handled, until it has taken some; one that never does runs into the write deadline.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
 
-/// A read of this length or more is followed by a turn for others, in bytes.
-const LONG_READ_BYTES: usize = 4096;
-
 /// A socket that has just been taken over from HTTP.
 #[derive(Debug)]
 pub struct Upgraded {
@@ -288,10 +285,11 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             }
             if is_readable {
                 let (turn, bytes) = self.socket.read();
+                let has_messages = !turn.messages.is_empty();
                 self.take(turn, bytes).await?;
-                if bytes >= LONG_READ_BYTES {
-                    // There may be more of it at once, and others wait for their turn.
-                    self.flush()?;
+                if has_messages {
+                    // Others that have something to say are heard first: then what all of them said
+                    // goes out in one write, and not a bit of it in each of many.
                     yield_now().await;
                 }
             }
