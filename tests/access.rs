@@ -283,6 +283,18 @@ async fn who_gives_too_many_commands_is_told_and_then_disconnected<F: Fanout>() 
     assert!(close.reason.contains("commands_per_second"), "{close:?}");
 }
 
+async fn commands_that_make_no_sense_count_too<F: Fanout>() {
+    let server = TestServer::<F>::on_engine(config(|config| {
+        config.limits.commands_per_second = Some(5);
+    }))
+    .await;
+    let mut peer = server.centrifugo("").await;
+    let frame = vec![r#"{"id":2,"subscribe":5}"#; 50].join("\n");
+    peer.send(frame).await;
+    let close = peer.close_frame().await;
+    assert_eq!(u16::from(close.code), 3013, "{close:?}");
+}
+
 async fn a_frame_that_has_to_wait_in_the_middle_is_counted_once<F: Fanout>() {
     let server = TestServer::<F>::on_engine(config(|config| {
         // Those that it gives, and not one more.
@@ -380,3 +392,4 @@ on_every_engine!(
     a_frame_that_has_to_wait_in_the_middle_is_counted_once,
     a_plain_peer_that_sends_too_much_is_closed_with_the_reason,
 );
+    commands_that_make_no_sense_count_too,
