@@ -209,6 +209,8 @@ impl<F: Fanout> Http<F> {
         connection: &Connection,
         request: &mut Request<Incoming>,
     ) -> Result<Answer, Refusal> {
+        // First of all, so that what is refused for another reason counts, too.
+        self.check_budget(connection, request.headers())?;
         let host = self.gate.check_host(request)?;
         let path = request.uri().path().to_owned();
         let matched = self.router.at(&path).map_err(|_| {
@@ -224,7 +226,6 @@ impl<F: Fanout> Http<F> {
                 route.methods(),
             ));
         }
-        self.check_budget(connection, request.headers())?;
         match route {
             Route::Page => Ok(self.assets.page(request, &host)),
             Route::Asset => self
