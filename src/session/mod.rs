@@ -305,7 +305,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 Due::Nothing => {}
                 Due::Ping => self.dialect.ping(&mut self.rooms),
                 Due::Tick => self.dialect.tick(&mut self.rooms).await,
-                Due::Expiry => self.expire()?,
+                Due::Expiry => Box::pin(self.expire()).await?,
                 Due::Close(close) => return Err(close),
             }
         }
@@ -397,14 +397,17 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         Ok(())
     }
 
-    /// Ends what no token allows any more.
-    fn expire(&mut self) -> Result<(), Close> {
+    /// Ends what no token allows any more. This may be in the middle of a turn, when a peer leaves its
+    /// replies unread: a long one must not outlast a right.
+    async fn expire(&mut self) -> Result<(), Close> {
         match self.rooms.expired(Instant::now(), self.clock.grace()) {
             Expired::Connection => {
                 let detail = "the token has expired, come back with a new one";
                 return Err(Close::new(CloseReason::Expired, detail));
             }
             Expired::Rooms(rooms) => {
+                // What the turn has brought so far was allowed, and a room that was left takes nothing.
+                self.finish_turn().await?;
                 for room in rooms {
                     self.dialect.expired(&mut self.rooms, &room)?;
                 }
