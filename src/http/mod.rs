@@ -233,7 +233,7 @@ impl<F: Fanout> Http<F> {
                 .asset(request, matched.params.get("file").unwrap_or_default()),
             Route::Sse => {
                 let room = matched.params.get("room").unwrap_or_default();
-                self.listen(request, &host, room).await
+                self.listen(request, &host, room)
             }
             Route::Status if request.headers().contains_key(header::UPGRADE) => {
                 self.upgrade_status(connection, request, &host)
