@@ -16,7 +16,8 @@ use slabcast::{
     notifier::Instruction,
     publication::{PayloadKind, Publication},
 };
-use support::{Peer, TestServer, config};
+use support::{Peer, Response, TestServer, config};
+use tokio::io::AsyncWriteExt as _;
 
 fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
@@ -196,6 +197,20 @@ async fn personal_rooms_cost_a_client_nothing<F: Fanout>() {
         .ask(json!({"id": 3, "subscribe": {"channel": "b"}}))
         .await;
     assert_eq!(reply["error"]["code"], 106, "{reply}");
+}
+
+/// What is logged of a refusal is what it says, and no payload is ever logged.
+#[tokio::test]
+async fn a_message_that_was_torn_by_its_own_ampersand_is_not_quoted() {
+    let server = TestServer::start(config(|_| ())).await;
+    let mut stream = server.raw().await;
+    let request = "GET /send?uid=123&message=me&hunter2 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let refused = Response::read(&mut stream).await;
+    assert_eq!(refused.status, 400);
+    let message = refused.error_message();
+    assert!(message.contains("%26"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
 }
 
 on_every_engine!(
