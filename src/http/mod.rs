@@ -216,7 +216,7 @@ impl<F: Fanout> Http<F> {
         let matched = self.router.at(&path).map_err(|_| {
             Refusal::new(
                 StatusCode::NOT_FOUND,
-                format!("there is nothing at {path:?}"),
+                format!("there is nothing at {path:?}; /openapi.yaml says what there is"),
             )
         })?;
         let route = *matched.value;
