@@ -161,6 +161,10 @@ fn public_keys(pem: &[u8]) -> Result<Vec<(Algorithm, DecodingKey)>, KeyError> {
         ),
         (&[Algorithm::EdDSA], DecodingKey::from_ed_pem),
     ];
+    // The reader of RSA keys takes the private half, too, and then no signature is by it.
+    if str::from_utf8(pem).is_ok_and(|text| text.contains("PRIVATE KEY-----")) {
+        return Err(KeyError::NotPem);
+    }
     let found = kinds
         .iter()
         .find_map(|(algorithms, read)| Some((algorithms, read(pem).ok()?)));
@@ -382,7 +386,14 @@ mod tests {
         assert_eq!(short.unwrap_err(), KeyError::ShortSecret { bytes: 7 });
         let not_pem = Verifier::new(None, Some("hunter2"));
         assert_eq!(not_pem.unwrap_err(), KeyError::NotPem);
-        let private = include_str!("../../../tests/keys/ed.private.pem");
-        assert!(Verifier::new(None, Some(private)).is_err());
+        for private in [
+            include_str!("../../../tests/keys/rsa.private.pem"),
+            include_str!("../../../tests/keys/ec.private.pem"),
+            include_str!("../../../tests/keys/ec384.private.pem"),
+            include_str!("../../../tests/keys/ed.private.pem"),
+        ] {
+            let not_public = Verifier::new(None, Some(private));
+            assert_eq!(not_public.unwrap_err(), KeyError::NotPem);
+        }
     }
 }
