@@ -417,8 +417,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         Ok(())
     }
 
-    /// Handles one message, resting where its replies pile up or
-    /// others have to run first.
+    /// Handles one message, resting where its replies pile up or others have to run first.
     async fn handle(&mut self, message: &Inbound) -> Result<(), Close> {
         let mut from = Some(0);
         while let Some(next) = from {
