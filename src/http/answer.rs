@@ -82,8 +82,7 @@ impl Refusal {
     }
 
     pub(super) fn into_answer(self) -> Answer {
-        let mut answer = json_answer(self.body());
-        *answer.status_mut() = self.status;
+        let mut answer = json_of(self.status, self.body());
         answer.headers_mut().extend(self.headers);
         answer
     }
@@ -108,15 +107,17 @@ impl Refusal {
 
 /// A JSON answer, which no cache keeps.
 pub(super) fn json(body: &impl Serialize) -> Answer {
-    json_answer(encode(body))
+    json_of(StatusCode::OK, encode(body))
 }
 
 fn encode(body: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(body).expect("our answers have string keys and go to memory")
 }
 
-fn json_answer(body: Vec<u8>) -> Answer {
+/// The same of JSON that is written already.
+pub(super) fn json_of(status: StatusCode, body: Vec<u8>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
