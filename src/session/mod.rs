@@ -202,7 +202,7 @@ struct Session<F: Fanout, D> {
     rooms: Rooms<F>,
     dialect: D,
     clock: Clock,
-    /// What others want of it, until the peer's turn is over.
+    /// What others want of it, until it waits the next time.
     instructions: Vec<Instruction>,
 }
 
@@ -280,9 +280,6 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         loop {
             self.flush()?;
             let is_readable = self.wait().await?;
-            if !self.instructions.is_empty() {
-                Box::pin(self.follow_instructions()).await?;
-            }
             if is_readable {
                 let (turn, bytes) = self.socket.read();
                 self.take(turn, bytes).await?;
@@ -295,11 +292,15 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         }
     }
 
-    /// Sleeps until there is something to do, does what the clock says, and tells whether there is
-    /// something to read.
+    /// Sleeps until there is something to do, does what others and the clock say, and tells whether
+    /// there is something to read. This may be in the middle of a turn, when a peer leaves its replies
+    /// unread: it must not stay where it may not be for as long as it reads slowly.
     async fn wait(&mut self) -> Result<bool, Close> {
         let wake = poll_fn(|cx| self.poll_wake(cx)).await;
         self.hear(wake.call)?;
+        if !self.instructions.is_empty() {
+            Box::pin(self.follow_instructions()).await?;
+        }
         if wake.is_due {
             match self.clock.due() {
                 Due::Nothing => {}
@@ -314,7 +315,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
 
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let mut wake = Wake::default();
-        let mut is_ready = false;
+        // One that was heard while the session rested is not rung for again.
+        let mut is_ready = !self.instructions.is_empty();
         if let Poll::Ready(call) = self.notifier.poll(cx, self.rooms.outbox.ready()) {
             wake.call = call;
             is_ready = true;
@@ -388,17 +390,17 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         call.close.map_or(Ok(()), Err)
     }
 
-    /// Does what others want of the session. Between turns only: in the middle of one there may be
-    /// publications for a room that it is told to leave.
+    /// Does what others want of the session.
     async fn follow_instructions(&mut self) -> Result<(), Close> {
+        // What the turn has brought so far may be for a room that it is told to leave.
+        self.finish_turn().await?;
         for instruction in mem::take(&mut self.instructions) {
             self.dialect.follow(&mut self.rooms, instruction).await?;
         }
         Ok(())
     }
 
-    /// Ends what no token allows any more. This may be in the middle of a turn, when a peer leaves its
-    /// replies unread: a long one must not outlast a right.
+    /// Ends what no token allows any more.
     async fn expire(&mut self) -> Result<(), Close> {
         match self.rooms.expired(Instant::now(), self.clock.grace()) {
             Expired::Connection => {
