@@ -283,6 +283,18 @@ async fn who_gives_too_many_commands_is_told_and_then_disconnected<F: Fanout>() 
     assert!(close.reason.contains("commands_per_second"), "{close:?}");
 }
 
+async fn commands_that_make_no_sense_count_too<F: Fanout>() {
+    let server = TestServer::<F>::on_engine(config(|config| {
+        config.limits.commands_per_second = Some(5);
+    }))
+    .await;
+    let mut peer = server.centrifugo("").await;
+    let frame = vec![r#"{"id":2,"subscribe":5}"#; 50].join("\n");
+    peer.send(frame).await;
+    let close = peer.close_frame().await;
+    assert_eq!(u16::from(close.code), 3013, "{close:?}");
+}
+
 async fn a_frame_that_has_to_wait_in_the_middle_is_counted_once<F: Fanout>() {
     let server = TestServer::<F>::on_engine(config(|config| {
         // Those that it gives, and not one more.
@@ -370,6 +382,28 @@ async fn a_connection_that_asks_too_often_is_told_to_wait_and_the_api_key_is_tru
     assert_eq!(last, 429, "a wrong key is nobody's");
 }
 
+#[tokio::test]
+async fn what_is_refused_for_another_reason_counts_too() {
+    let server = TestServer::start(config(|config| {
+        config.limits.commands_per_second = Some(3);
+    }))
+    .await;
+    for (target, host) in [
+        ("GET /nothing", "localhost"),
+        ("PUT /healthz", "localhost"),
+        ("GET /healthz", "elsewhere.example"),
+    ] {
+        let mut stream = server.raw().await;
+        let request = format!("{target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let mut last = 0;
+        for _ in 0..8 {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            last = Response::read(&mut stream).await.status;
+        }
+        assert_eq!(last, 429, "{target} {host}");
+    }
+}
+
 on_every_engine!(
     who_may_be_in_a_room_is_said_by_its_namespace,
     whom_the_server_puts_in_a_room_hears_it_whoever_may,
@@ -377,6 +411,7 @@ on_every_engine!(
     a_user_has_no_more_connections_than_he_may,
     an_address_has_no_more_connections_than_it_may,
     who_gives_too_many_commands_is_told_and_then_disconnected,
+    commands_that_make_no_sense_count_too,
     a_frame_that_has_to_wait_in_the_middle_is_counted_once,
     a_plain_peer_that_sends_too_much_is_closed_with_the_reason,
 );

@@ -271,16 +271,50 @@ async fn a_head_over_its_limit_is_refused() {
         let mut stream = server.raw().await;
         // It may be refused before all of it is sent.
         let _ = stream.write_all(wrong.as_bytes()).await;
-        let answer = read_to_end(&mut stream).await;
-        let answer = String::from_utf8(answer).unwrap();
-        let status = answer.get(9..12).unwrap_or_default();
-        assert!(["", "400", "414", "431"].contains(&status), "{answer}");
+        let answer = Response::read(&mut stream).await;
+        assert_eq!(answer.status, 431, "{answer:?}");
+        let message = answer.error_message();
+        assert!(
+            message.contains("8192 bytes (limits.head_bytes)"),
+            "{message}"
+        );
+        assert_eq!(answer.header("connection"), Some("close"));
+        assert_eq!(read_to_end(&mut stream).await, b"");
     }
     assert_eq!(server.status().await.requests, 0);
     let mut stream = server.raw().await;
     let fits = format!("{head}X-Long: {}\r\n\r\n", "x".repeat(limit / 2));
     stream.write_all(fits.as_bytes()).await.unwrap();
     assert_eq!(Response::read(&mut stream).await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_read_as_a_request_is_told_so_in_json() {
+    let server = TestServer::start(config(|_| {})).await;
+    let post = "POST /send?uid=1 HTTP/1.1\r\nHost: localhost\r\n";
+    for wrong in [
+        "hello\r\n\r\n".to_owned(),
+        "GET / HTTP/3.9\r\nHost: localhost\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost localhost\r\n\r\n".to_owned(),
+        format!("{post}Content-Length: many\r\n\r\n"),
+        format!("{post}Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+        format!("{post}Transfer-Encoding: gzip\r\n\r\nab"),
+        // Behind a request that was answered.
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nhello\r\n\r\n".to_owned(),
+    ] {
+        let mut stream = server.raw().await;
+        stream.write_all(wrong.as_bytes()).await.unwrap();
+        let mut answer = Response::read(&mut stream).await;
+        if answer.status == 200 {
+            answer = Response::read(&mut stream).await;
+        }
+        assert_eq!(answer.status, 400, "{wrong}");
+        let message = answer.error_message();
+        assert!(message.contains("HTTP/1.1"), "{message}");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(read_to_end(&mut stream).await, b"");
+    }
     server.stop().await;
 }
 

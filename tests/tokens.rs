@@ -395,6 +395,65 @@ async fn a_subscription_ends_when_its_token_does_unless_a_new_one_comes<F: Fanou
     assert_eq!(reply["presence_stats"]["num_clients"], 1, "{reply}");
 }
 
+/// A frame can take longer than a right lasts, for a peer that leaves its replies unread.
+async fn what_was_published_before_a_subscription_ended_is_heard_though_its_frame_goes_on<
+    F: Fanout,
+>() {
+    const REFUSED: usize = 100_000;
+    let mut config = checking(Duration::from_millis(100));
+    config.limits.message_bytes = 4 << 20;
+    config.room_defaults.lag_bytes = 8 << 20;
+    for room in config.rooms.values_mut() {
+        room.lag_bytes = 8 << 20;
+    }
+    let server = TestServer::<F>::on_engine(config).await;
+    let room = RoomName::parse("vip:1").unwrap();
+    let mut peers = Vec::new();
+    for claims in [
+        json!({"sub": "eve", "channel": "vip:1"}),
+        json!({"sub": "ada", "channel": "vip:1", "exp": now_s() + 2}),
+    ] {
+        let mut peer = connected(&server, json!({"sub": claims["sub"]})).await;
+        let subscribe = json!({"channel": "vip:1", "token": token(&claims)});
+        let reply = peer.ask(json!({"id": 2, "subscribe": subscribe})).await;
+        assert!(reply["subscribe"].is_object(), "{reply}");
+        peers.push(peer);
+    }
+    let [mut eve, mut ada] = <[Peer; 2]>::try_from(peers).unwrap_or_else(|_| panic!());
+    let publish = r#"{"id":3,"publish":{"channel":"vip:1","data":"in time"}}"#;
+    let last = r#"{"id":5,"publish":{"channel":"vip:1","data":"too late"}}"#;
+    let lines = [
+        vec![publish],
+        vec![r#"{"id":4,"publish":5}"#; REFUSED],
+        vec![last],
+    ];
+    // More in answer than the kernel takes, and nobody reads it.
+    ada.send(lines.concat().join("\n")).await;
+    soon("the end of the subscription", async {
+        while server.node.members(&room).await > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    let push = eve.next_json().await;
+    assert_eq!(push["push"]["pub"]["data"], "in time", "{push}");
+    let (mut is_out, mut refused) = (false, 0);
+    'replies: loop {
+        for line in ada.next_text().await.lines() {
+            let said: Value = serde_json::from_str(line).unwrap();
+            is_out |= said["push"]["unsubscribe"]["code"] == 2501;
+            refused += usize::from(said["id"] == 4);
+            if said["id"] == 5 {
+                assert_eq!(said["error"]["code"], 103, "{said}");
+                break 'replies;
+            }
+        }
+    }
+    assert!(is_out);
+    assert_eq!(refused, REFUSED);
+    assert_eq!(server.status().await.closed["internal"], 0);
+}
+
 async fn a_stream_of_events_ends_with_its_token<F: Fanout>() {
     let server = server::<F>().await;
     let short = token(&json!({"sub": "ada", "exp": now_s() + 2}));
@@ -486,6 +545,7 @@ on_every_engine!(
     a_room_for_token_holders_opens_to_their_own_tokens_only,
     a_private_room_stays_its_users_whatever_a_token_says,
     a_subscription_ends_when_its_token_does_unless_a_new_one_comes,
+    what_was_published_before_a_subscription_ended_is_heard_though_its_frame_goes_on,
     a_stream_of_events_ends_with_its_token,
     a_token_of_many_years_does_no_harm,
 );

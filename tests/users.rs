@@ -7,6 +7,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use slabcast::{
@@ -16,7 +18,8 @@ use slabcast::{
     notifier::Instruction,
     publication::{PayloadKind, Publication},
 };
-use support::{Peer, TestServer, config};
+use support::{PATIENCE, Peer, Response, TestServer, config, soon};
+use tokio::io::AsyncWriteExt as _;
 
 fn user(name: &str) -> UserId {
     UserId::parse(name).unwrap()
@@ -198,7 +201,56 @@ async fn personal_rooms_cost_a_client_nothing<F: Fanout>() {
     assert_eq!(reply["error"]["code"], 106, "{reply}");
 }
 
+/// It could read its replies as slowly as it likes, and hear the room for as long.
+async fn a_peer_that_reads_nothing_is_taken_out_of_a_room_all_the_same<F: Fanout>() {
+    let server = TestServer::<F>::on_engine(config(|config| {
+        config.limits.message_bytes = 4 << 20;
+        config.room_defaults.lag_bytes = 8 << 20;
+        // Else it would be out of the room because it is closed.
+        config.timeouts.write = 2 * PATIENCE;
+    }))
+    .await;
+    let mut ada = server.centrifugo("ada").await;
+    let reply = ada
+        .ask(json!({"id": 2, "subscribe": {"channel": "lobby"}}))
+        .await;
+    assert!(reply["subscribe"].is_object(), "{reply}");
+    let mut eve = server.plain("/ws/lobby").await;
+    let publish = r#"{"id":3,"publish":{"channel":"lobby","data":"in time"}}"#;
+    let lines = [vec![publish], vec![r#"{"id":4,"publish":5}"#; 100_000]];
+    ada.send(lines.concat().join("\n")).await;
+    server
+        .until("unread replies", |status| {
+            status.connections == 2 && status.sent_bytes > 500_000
+        })
+        .await;
+    let out = Instruction::Unsubscribe(room("lobby"));
+    assert_eq!(server.node.instruct(&user("ada"), None, &out), 1);
+    soon("its end in the room", async {
+        while devices(&server, "lobby").await > 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(eve.next_text().await, "in time");
+}
+
+/// What is logged of a refusal is what it says, and no payload is ever logged.
+#[tokio::test]
+async fn a_message_that_was_torn_by_its_own_ampersand_is_not_quoted() {
+    let server = TestServer::start(config(|_| ())).await;
+    let mut stream = server.raw().await;
+    let request = "GET /send?uid=123&message=me&hunter2 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let refused = Response::read(&mut stream).await;
+    assert_eq!(refused.status, 400);
+    let message = refused.error_message();
+    assert!(message.contains("%26"), "{message}");
+    assert!(!message.contains("hunter2"), "{message}");
+}
+
 on_every_engine!(
+    a_peer_that_reads_nothing_is_taken_out_of_a_room_all_the_same,
     everything_that_a_user_has_open_gets_a_push_and_nobody_else,
     a_push_that_was_missed_is_recovered_by_a_connection_that_comes_back,
     the_server_puts_sessions_into_rooms_and_takes_them_out,

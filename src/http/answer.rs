@@ -8,7 +8,7 @@ use hyper::{
 };
 use serde::Serialize;
 
-use super::Answer;
+use super::{Answer, harden, takeover};
 
 /// Why a request is not answered with what it asked for.
 #[derive(Debug)]
@@ -69,7 +69,25 @@ impl Refusal {
         &self.message
     }
 
+    /// The same where hyper does not write it, as the last answer on a connection.
+    pub(super) fn into_bytes(self) -> Bytes {
+        let (status, body) = (self.status, self.body());
+        let mut answer = self.into_answer();
+        let headers = answer.headers_mut();
+        harden(headers);
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        let mut bytes = takeover::encode_head(status, headers);
+        bytes.extend_from_slice(&body);
+        bytes.into()
+    }
+
     pub(super) fn into_answer(self) -> Answer {
+        let mut answer = json_of(self.status, self.body());
+        answer.headers_mut().extend(self.headers);
+        answer
+    }
+
+    fn body(&self) -> Vec<u8> {
         #[derive(Serialize)]
         struct Body<'a> {
             error: Error<'a>,
@@ -83,17 +101,23 @@ impl Refusal {
             code: self.status.as_u16(),
             message: &self.message,
         };
-        let mut answer = json(&Body { error });
-        *answer.status_mut() = self.status;
-        answer.headers_mut().extend(self.headers);
-        answer
+        encode(&Body { error })
     }
 }
 
 /// A JSON answer, which no cache keeps.
 pub(super) fn json(body: &impl Serialize) -> Answer {
-    let body = serde_json::to_vec(body).expect("our answers have string keys and go to memory");
+    json_of(StatusCode::OK, encode(body))
+}
+
+fn encode(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("our answers have string keys and go to memory")
+}
+
+/// The same of JSON that is written already.
+pub(super) fn json_of(status: StatusCode, body: Vec<u8>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

@@ -52,7 +52,8 @@ async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, Refusal
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             closing(Refusal::bad_request(format!(
-                "the body can't be read: {error}"
+                "the body can't be read to its end: {error} (send as many bytes as Content-Length \
+                 says, or whole chunks)"
             )))
         })?;
         let Ok(data) = frame.into_data() else {

@@ -209,12 +209,14 @@ impl<F: Fanout> Http<F> {
         connection: &Connection,
         request: &mut Request<Incoming>,
     ) -> Result<Answer, Refusal> {
+        // First of all, so that what is refused for another reason counts, too.
+        self.check_budget(connection, request.headers())?;
         let host = self.gate.check_host(request)?;
         let path = request.uri().path().to_owned();
         let matched = self.router.at(&path).map_err(|_| {
             Refusal::new(
                 StatusCode::NOT_FOUND,
-                format!("there is nothing at {path:?}"),
+                format!("there is nothing at {path:?}; /openapi.yaml says what there is"),
             )
         })?;
         let route = *matched.value;
@@ -224,7 +226,6 @@ impl<F: Fanout> Http<F> {
                 route.methods(),
             ));
         }
-        self.check_budget(connection, request.headers())?;
         match route {
             Route::Page => Ok(self.assets.page(request, &host)),
             Route::Asset => self
@@ -232,7 +233,7 @@ impl<F: Fanout> Http<F> {
                 .asset(request, matched.params.get("file").unwrap_or_default()),
             Route::Sse => {
                 let room = matched.params.get("room").unwrap_or_default();
-                self.listen(request, &host, room).await
+                self.listen(request, &host, room)
             }
             Route::Status if request.headers().contains_key(header::UPGRADE) => {
                 self.upgrade_status(connection, request, &host)

@@ -197,7 +197,11 @@ impl Parameters {
                 "room" => &mut parameters.room,
                 "message" => &mut parameters.message,
                 _ => {
-                    let message = format!("there is no parameter {name:?}: {USAGE}");
+                    let message = match parameters.message {
+                        None => format!("there is no parameter {name:?}: {USAGE}"),
+                        // Not quoted: it may be a part of the message.
+                        Some(_) => format!("an & in the message must be written as %26: {USAGE}"),
+                    };
                     return Err(Refusal::bad_request(message));
                 }
             };

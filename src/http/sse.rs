@@ -11,7 +11,7 @@ use super::{
     Answer, Http,
     answer::Refusal,
     gate::{Host, only},
-    takeover::{self, Takeover},
+    takeover::Takeover,
     upgrade::Query,
 };
 use crate::{fanout::Fanout, protocol::plain::Since, session::WayIn};
@@ -20,7 +20,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 impl<F: Fanout> Http<F> {
     /// The head of a stream, and behind it the stream itself unless only the head was asked for.
-    pub(super) async fn listen(
+    pub(super) fn listen(
         &self,
         request: &Request<Incoming>,
         host: &Host,
@@ -48,7 +48,7 @@ impl<F: Fanout> Http<F> {
                 since,
                 // Known once the answer is.
                 head: bytes::Bytes::new(),
-                refusal: takeover::encode(refusal.into_answer()).await,
+                refusal: refusal.into_bytes(),
             };
             answer.extensions_mut().insert(Takeover { way });
         }

@@ -7,13 +7,9 @@
 //! is the first thing that the session writes.
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
-use hyper::{
-    StatusCode,
-    header::{self, HeaderMap},
-};
+use hyper::{StatusCode, header::HeaderMap};
 
-use super::{Answer, Connection, Http, HttpStream, harden};
+use super::{Answer, Connection, Http, HttpStream};
 use crate::{
     fanout::Fanout,
     session::{self, Upgraded, WayIn},
@@ -77,19 +73,6 @@ impl<F: Fanout> Http<F> {
         };
         session::spawn(node, upgraded, permit, &self.sessions);
     }
-}
-
-/// The bytes of an answer that hyper does not write.
-pub(super) async fn encode(mut answer: Answer) -> Bytes {
-    harden(answer.headers_mut());
-    let (parts, body) = answer.into_parts();
-    let Ok(body) = body.collect().await;
-    let body = body.to_bytes();
-    let mut headers = parts.headers;
-    headers.insert(header::CONTENT_LENGTH, body.len().into());
-    let mut out = encode_head(parts.status, &headers);
-    out.extend_from_slice(&body);
-    out.into()
 }
 
 /// The head of an answer that its connection ends with.

@@ -68,7 +68,7 @@ pub(super) async fn serve<F: Fanout>(
         // Between requests too: an idle connection goes as well.
         .header_read_timeout(limits.head_timeout)
         .max_buf_size(limits.head_bytes);
-    let stream = HttpStream::new(stream, limits.write_timeout);
+    let stream = HttpStream::new(stream, limits.write_timeout, limits.head_bytes);
     let mut serving = builder
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();

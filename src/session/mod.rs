@@ -199,7 +199,7 @@ struct Session<F: Fanout, D> {
     rooms: Rooms<F>,
     dialect: D,
     clock: Clock,
-    /// What others want of it, until the peer's turn is over.
+    /// What others want of it, until it waits the next time.
     instructions: Vec<Instruction>,
     /// Whether the last wake-up was by others, and looked at nothing else.
     has_looked_briefly: bool,
@@ -280,9 +280,6 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         loop {
             self.flush()?;
             let is_readable = self.wait().await?;
-            if !self.instructions.is_empty() {
-                Box::pin(self.follow_instructions()).await?;
-            }
             if is_readable {
                 let (turn, bytes) = self.socket.read();
                 let has_messages = !turn.messages.is_empty();
@@ -296,17 +293,21 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         }
     }
 
-    /// Sleeps until there is something to do, does what the clock says, and tells whether there is
-    /// something to read.
+    /// Sleeps until there is something to do, does what others and the clock say, and tells whether
+    /// there is something to read. This may be in the middle of a turn, when a peer leaves its replies
+    /// unread: it must not stay where it may not be for as long as it reads slowly.
     async fn wait(&mut self) -> Result<bool, Close> {
         let wake = poll_fn(|cx| self.poll_wake(cx)).await;
         self.hear(wake.call)?;
+        if !self.instructions.is_empty() {
+            Box::pin(self.follow_instructions()).await?;
+        }
         if wake.is_due {
             match self.clock.due(&self.node.config().timeouts) {
                 Due::Nothing => {}
                 Due::Ping => self.dialect.ping(&mut self.rooms),
                 Due::Tick => self.dialect.tick(&mut self.rooms).await,
-                Due::Expiry => self.expire()?,
+                Due::Expiry => Box::pin(self.expire()).await?,
                 Due::Close(close) => return Err(close),
             }
         }
@@ -315,7 +316,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
 
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         let mut wake = Wake::default();
-        let mut is_ready = false;
+        // One that was heard while the session rested is not rung for again.
+        let mut is_ready = !self.instructions.is_empty();
         // A peer that leaves unread what it is sent is not asked for more: its replies, or what its
         // rooms say. So those who talk all at once talk no faster than they listen, and nobody lags.
         let is_listening = !self.has_unread_replies() && !self.clock.is_blocked();
@@ -400,9 +402,10 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         call.close.map_or(Ok(()), Err)
     }
 
-    /// Does what others want of the session. Between turns only: in the middle of one there may be
-    /// publications for a room that it is told to leave.
+    /// Does what others want of the session.
     async fn follow_instructions(&mut self) -> Result<(), Close> {
+        // What the turn has brought so far may be for a room that it is told to leave.
+        self.finish_turn().await?;
         for instruction in mem::take(&mut self.instructions) {
             self.dialect.follow(&mut self.rooms, instruction).await?;
         }
@@ -416,7 +419,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     }
 
     /// Ends what no token allows any more.
-    fn expire(&mut self) -> Result<(), Close> {
+    async fn expire(&mut self) -> Result<(), Close> {
         let grace = D::RHYTHM.grace(&self.node.config().timeouts);
         match self.rooms.expired(Instant::now(), grace) {
             Expired::Connection => {
@@ -424,6 +427,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 return Err(Close::new(CloseReason::Expired, detail));
             }
             Expired::Rooms(rooms) => {
+                // What the turn has brought so far was allowed, and a room that was left takes nothing.
+                self.finish_turn().await?;
                 for room in rooms {
                     self.dialect.expired(&mut self.rooms, &room)?;
                 }
@@ -433,8 +438,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         Ok(())
     }
 
-    /// Handles one message, resting where its replies pile up or
-    /// others have to run first.
+    /// Handles one message, resting where its replies pile up or others have to run first.
     async fn handle(&mut self, message: &Inbound) -> Result<(), Close> {
         let mut from = Some(0);
         while let Some(next) = from {

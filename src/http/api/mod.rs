@@ -3,15 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{
-    Request as HttpRequest, Response, StatusCode,
-    body::Incoming,
-    header::{self, HeaderMap, HeaderValue},
-};
+use hyper::{Request as HttpRequest, StatusCode, body::Incoming, header::HeaderMap};
 use tracing::debug;
 
-use super::{Answer, Http, answer::Refusal, body};
+use super::{
+    Answer, Http,
+    answer::{Refusal, json_of},
+    body,
+};
 use crate::{
     config::Config,
     fanout::Fanout,
@@ -74,7 +73,7 @@ impl<F: Fanout> Http<F> {
         let deadline = config.timeouts.request_body;
         let body = body::read(request, body_bytes_max(config), deadline).await?;
         let reply = match self.call(call, &body).await {
-            Ok(done) => return Ok(json(StatusCode::OK, done)),
+            Ok(done) => return Ok(json_of(StatusCode::OK, done)),
             Err(RequestError::NotJson(detail)) => {
                 return Err(Refusal::bad_request(format!(
                     "the body is not JSON: {detail}"
@@ -87,9 +86,9 @@ impl<F: Fanout> Http<F> {
         if has_true_status {
             let status = StatusCode::from_u16(reply.http_status());
             let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            return Ok(json(status, reply.to_json()));
+            return Ok(json_of(status, reply.to_json()));
         }
-        Ok(json(StatusCode::OK, reply::enveloped(&Err(reply))))
+        Ok(json_of(StatusCode::OK, reply::enveloped(&Err(reply))))
     }
 
     /// Reads all of `body`, and then does what it asks for.
@@ -166,16 +165,6 @@ fn has_true_status(headers: &HeaderMap) -> bool {
     headers
         .get(ERROR_MODE)
         .is_some_and(|mode| mode == "transport")
-}
-
-fn json(status: StatusCode, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    let media_type = HeaderValue::from_static("application/json");
-    headers.insert(header::CONTENT_TYPE, media_type);
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
 }
 
 /// What the node refuses.

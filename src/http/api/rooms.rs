@@ -1,7 +1,5 @@
 //! Asking about rooms over the API: who is there, what was said, which there are.
 
-use std::collections::HashSet;
-
 use super::{super::Http, refused};
 use crate::{
     fanout::{Fanout, HistoryQuery, HistoryRefusal},
@@ -29,11 +27,7 @@ impl<F: Fanout> Http<F> {
     pub(super) async fn presence_stats(&self, room: &RoomName) -> Reply {
         self.check_presence(room)?;
         let infos = self.node.presence(room).await;
-        let users: HashSet<_> = infos.iter().map(|info| &info.user).collect();
-        Ok(reply::json(&PresenceStats {
-            num_clients: infos.len(),
-            num_users: users.len(),
-        }))
+        Ok(reply::json(&PresenceStats::new(&infos)))
     }
 
     pub(super) async fn history(&self, query: History) -> Reply {

@@ -23,11 +23,11 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 const REASON_BYTES_MAX: usize = 123;
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(super) struct NoFields {}
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct InRoomFields<'a> {
     #[serde(borrow)]
     channel: Cow<'a, str>,
@@ -41,7 +41,7 @@ impl InRoomFields<'_> {
 
 /// What both ways to publish take.
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct MessageFields<'a> {
     #[serde(borrow)]
     channel: Cow<'a, str>,
@@ -137,7 +137,7 @@ impl<'a> MessageFields<'a> {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct HistoryFields<'a> {
     #[serde(borrow)]
     channel: Cow<'a, str>,
@@ -147,7 +147,7 @@ pub(super) struct HistoryFields<'a> {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 struct SinceFields {
     offset: u64,
     epoch: String,
@@ -165,7 +165,7 @@ impl HistoryFields<'_> {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct ChannelsFields<'a> {
     #[serde(borrow)]
     pattern: Cow<'a, str>,
@@ -182,7 +182,7 @@ impl ChannelsFields<'_> {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct MembershipFields {
     user: String,
     client: Option<String>,
@@ -197,7 +197,7 @@ impl MembershipFields {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 pub(super) struct DisconnectFields {
     user: String,
     client: Option<String>,
@@ -212,7 +212,7 @@ impl DisconnectFields {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "an object")]
 struct GoodbyeFields {
     code: u16,
     reason: String,
@@ -335,7 +335,7 @@ mod tests {
             (Method::Publish, r#"{"channel":5}"#, "expected a string"),
             (Method::Publish, r#"["a"]"#, "must be an object"),
             (Method::Publish, r#"[]"#, "must be an object"),
-            (Method::Publish, r#""a""#, "expected struct"),
+            (Method::Publish, r#""a""#, "expected an object"),
             (
                 Method::Publish,
                 r#"{"chanel":"a"}"#,

@@ -147,7 +147,7 @@ impl RequestError {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct BatchFields<'a> {
     #[serde(borrow)]
     commands: Vec<Single<'a>>,
@@ -157,7 +157,7 @@ struct BatchFields<'a> {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct LineFields<'a> {
     #[serde(borrow)]
     method: Cow<'a, str>,

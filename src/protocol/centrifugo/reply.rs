@@ -1,6 +1,6 @@
 //! What a client is answered: results and errors to text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
@@ -206,6 +206,17 @@ pub struct PresenceStats {
     pub num_clients: usize,
     /// Different users.
     pub num_users: usize,
+}
+
+impl PresenceStats {
+    /// Of a room with those in it.
+    pub fn new<I: AsRef<ClientInfo>>(infos: &[I]) -> Self {
+        let users: HashSet<_> = infos.iter().map(|info| &info.as_ref().user).collect();
+        Self {
+            num_clients: infos.len(),
+            num_users: users.len(),
+        }
+    }
 }
 
 /// The result of `presence`.

@@ -6,11 +6,16 @@ use jsonwebtoken::{
     Algorithm, DecodingKey, Validation, decode, decode_header,
     errors::{Error, ErrorKind},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned},
+};
 use serde_json::value::RawValue;
 
 use super::{ConnectionToken, KeyError, SubscriptionToken, TOKEN_BYTES_MAX, Token, check_secret};
 use crate::id::{NameError, RoomName, UserId};
+
+const UNKNOWN_ALGORITHM: &str = "it is not signed by an algorithm that is known here";
 
 /// What tokens are checked with.
 #[derive(Clone)]
@@ -119,7 +124,11 @@ impl Verifier {
             let bytes = text.len();
             return Err(invalid(format!("{bytes} bytes exceed {TOKEN_BYTES_MAX}")));
         }
-        let header = decode_header(text).map_err(|error| wrong(&error))?;
+        let header = decode_header(text).map_err(|error| match error.kind() {
+            // An algorithm that the library has no name for, such as none.
+            ErrorKind::Json(_) => invalid(UNKNOWN_ALGORITHM),
+            _ => wrong(&error),
+        })?;
         let mut known = self.keys.iter();
         let (algorithm, key) = known
             .find(|(algorithm, _)| *algorithm == header.alg)
@@ -152,6 +161,10 @@ fn public_keys(pem: &[u8]) -> Result<Vec<(Algorithm, DecodingKey)>, KeyError> {
         ),
         (&[Algorithm::EdDSA], DecodingKey::from_ed_pem),
     ];
+    // The reader of RSA keys takes the private half, too, and then no signature is by it.
+    if str::from_utf8(pem).is_ok_and(|text| text.contains("PRIVATE KEY-----")) {
+        return Err(KeyError::NotPem);
+    }
     let found = kinds
         .iter()
         .find_map(|(algorithms, read)| Some((algorithms, read(pem).ok()?)));
@@ -166,12 +179,31 @@ fn public_keys(pem: &[u8]) -> Result<Vec<(Algorithm, DecodingKey)>, KeyError> {
 struct Claims {
     #[serde(default)]
     sub: String,
+    #[serde(default, deserialize_with = "seconds")]
     exp: Option<u64>,
+    #[serde(default, deserialize_with = "seconds")]
     nbf: Option<u64>,
     info: Option<Box<RawValue>>,
     #[serde(default)]
     channels: Vec<String>,
+    #[serde(default, deserialize_with = "present")]
     channel: Option<String>,
+}
+
+/// A time that is there, without its fraction of a second if it has one (RFC 7519, 2). An `Option` by
+/// itself would take `null` for none, and a token whose end somebody forgot to fill in for endless.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    if seconds < 0.0 {
+        return Err(de::Error::custom("a time before 1970"));
+    }
+    // Exact for 285 million years; what is beyond u64 becomes its greatest number.
+    Ok(Some(seconds as u64))
+}
+
+/// A text that is there: likewise, a token for a room without a name opens no connection.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 /// All in seconds since 1970.
@@ -197,9 +229,7 @@ fn wrong_name(error: NameError) -> TokenError {
 fn wrong(error: &Error) -> TokenError {
     invalid(match error.kind() {
         ErrorKind::InvalidSignature => "its signature is not by our key",
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-            "it is not signed by an algorithm that is known here"
-        }
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => UNKNOWN_ALGORITHM,
         ErrorKind::Json(_) => "its claims are not of the shape that they must have",
         _ => "it is not a JSON Web Token",
     })
@@ -255,6 +285,21 @@ mod tests {
     }
 
     #[test]
+    fn a_time_may_have_a_fraction_which_does_not_count() {
+        let token = signed(&json!({"sub": "ada", "nbf": 0.5, "exp": NOW_S as f64 + 10.5}));
+        let read = verifier().connection(&token, NOW_S).unwrap();
+        assert_eq!(read.expires_s, Some(NOW_S + 10));
+    }
+
+    #[test]
+    fn what_is_not_signed_at_all_is_said_to_be_so() {
+        let none = base64(&json!({"alg": "none"}));
+        let token = format!("{none}.{}.", base64(&json!({"sub": "ada"})));
+        let refused = verifier().connection(&token, NOW_S).unwrap_err();
+        assert!(refused.to_string().contains("algorithm"), "{refused}");
+    }
+
+    #[test]
     fn what_is_not_signed_by_our_key_proves_nothing() {
         let claims = json!({"sub": "ada"});
         let ours = signed(&claims);
@@ -281,6 +326,10 @@ mod tests {
             signed(&json!({"sub": 5})),
             signed(&json!({"sub": "a,b"})),
             signed(&json!({"sub": "ada", "exp": "soon"})),
+            signed(&json!({"sub": "ada", "exp": null})),
+            signed(&json!({"sub": "ada", "exp": -1})),
+            signed(&json!({"sub": "ada", "nbf": null})),
+            signed(&json!({"sub": "ada", "channel": null})),
             signed(&json!({"sub": "ada", "channels": ["a\nb"]})),
             signed(&json!([])),
         ] {
@@ -337,7 +386,14 @@ mod tests {
         assert_eq!(short.unwrap_err(), KeyError::ShortSecret { bytes: 7 });
         let not_pem = Verifier::new(None, Some("hunter2"));
         assert_eq!(not_pem.unwrap_err(), KeyError::NotPem);
-        let private = include_str!("../../../tests/keys/ed.private.pem");
-        assert!(Verifier::new(None, Some(private)).is_err());
+        for private in [
+            include_str!("../../../tests/keys/rsa.private.pem"),
+            include_str!("../../../tests/keys/ec.private.pem"),
+            include_str!("../../../tests/keys/ec384.private.pem"),
+            include_str!("../../../tests/keys/ed.private.pem"),
+        ] {
+            let not_public = Verifier::new(None, Some(private));
+            assert_eq!(not_public.unwrap_err(), KeyError::NotPem);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What each Centrifugo command does: from its parameters to a result or a refusal.
 
-use std::{collections::HashSet, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -262,15 +262,7 @@ impl Centrifugo {
     ) -> Result<(), Refusal> {
         let name = with_presence(rooms, channel)?;
         let infos = rooms.node().presence(&name).await;
-        let num_users = infos
-            .iter()
-            .map(|info| &info.user)
-            .collect::<HashSet<_>>()
-            .len();
-        let stats = PresenceStats {
-            num_clients: infos.len(),
-            num_users,
-        };
+        let stats = PresenceStats::new(&infos);
         self.replies.result(id, "presence_stats", &stats);
         Ok(())
     }

@@ -157,6 +157,14 @@ impl Centrifugo {
         Ok(false)
     }
 
+    /// What makes no sense is paid for like what does: it was read, and is answered.
+    fn refuse_parameters(&mut self, id: u32, detail: &str) -> Result<(), Close> {
+        if self.is_affordable(id)? {
+            self.replies.error(id, ErrorCode::BadRequest, detail);
+        }
+        Ok(())
+    }
+
     fn pong(&mut self) -> Result<(), Close> {
         let left = self.pongs_awaited.checked_sub(1);
         self.pongs_awaited = left.ok_or_else(|| malformed("a pong that nobody asked for"))?;
@@ -203,8 +211,7 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
             let handled = match command {
                 Ok(command) => self.command(rooms, command, &frame).await,
                 Err(CommandError::BadParameters { id, detail }) if self.is_connected => {
-                    self.replies.error(id, ErrorCode::BadRequest, &detail);
-                    Ok(true)
+                    self.refuse_parameters(id, &detail).map(|()| true)
                 }
                 Err(error) => Err(malformed(error.to_string())),
             };
