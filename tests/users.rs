@@ -249,7 +249,24 @@ async fn a_message_that_was_torn_by_its_own_ampersand_is_not_quoted() {
     assert!(!message.contains("hunter2"), "{message}");
 }
 
+async fn who_fills_the_limit_of_rooms_keeps_no_user_out_of_his_own<F: Fanout>() {
+    let server = TestServer::<F>::on_engine(config(|config| config.limits.rooms = 2)).await;
+    let _filling = [server.plain("/ws/a").await, server.plain("/ws/b").await];
+    server
+        .until("both rooms", |status| status.rooms.len() == 2)
+        .await;
+    let (mut ada, subs) = connected(&server, "ada", json!({})).await;
+    assert!(subs["#ada"].is_object(), "{subs}");
+    assert_eq!(push(&server, "#ada", "hi").await, 1);
+    assert_eq!(ada.next_json().await["push"]["pub"]["data"], "hi");
+    let reply = ada
+        .ask(json!({"id": 2, "subscribe": {"channel": "c"}}))
+        .await;
+    assert_eq!(reply["error"]["code"], 106, "{reply}");
+}
+
 on_every_engine!(
+    who_fills_the_limit_of_rooms_keeps_no_user_out_of_his_own,
     a_peer_that_reads_nothing_is_taken_out_of_a_room_all_the_same,
     everything_that_a_user_has_open_gets_a_push_and_nobody_else,
     a_push_that_was_missed_is_recovered_by_a_connection_that_comes_back,

@@ -218,8 +218,33 @@ impl<F: Fanout> Node<F> {
         newcomer: Newcomer,
         catch_up: CatchUp,
     ) -> Result<(Subscription<F>, Admission<F>), RoomError> {
+        let rooms_max = self.config.limits.rooms;
+        self.admit_to(name, newcomer, catch_up, rooms_max).await
+    }
+
+    /// The same for the server, which puts connections in rooms of its own choice: the limit of rooms
+    /// is for what peers ask for, and who fills it must not keep users out of their personal rooms.
+    ///
+    /// # Errors
+    /// None at present.
+    pub async fn subscribe_by_server(
+        self: &Arc<Self>,
+        name: &RoomName,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+    ) -> Result<(Subscription<F>, Admission<F>), RoomError> {
+        self.admit_to(name, newcomer, catch_up, usize::MAX).await
+    }
+
+    async fn admit_to(
+        self: &Arc<Self>,
+        name: &RoomName,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+        rooms_max: usize,
+    ) -> Result<(Subscription<F>, Admission<F>), RoomError> {
         loop {
-            let room = self.room(name)?;
+            let room = self.room_within(name, rooms_max)?;
             match room
                 .engine()
                 .subscribe(newcomer.clone(), catch_up.clone())
@@ -402,6 +427,11 @@ impl<F: Fanout> Node<F> {
     }
 
     fn room(&self, name: &RoomName) -> Result<Arc<Room<F>>, RoomError> {
+        self.room_within(name, self.config.limits.rooms)
+    }
+
+    /// The room of that name, which is made if there are fewer than `rooms_max`.
+    fn room_within(&self, name: &RoomName, rooms_max: usize) -> Result<Arc<Room<F>>, RoomError> {
         if let Some(room) = self.find(name) {
             return Ok(room);
         }
@@ -410,7 +440,6 @@ impl<F: Fanout> Node<F> {
         if let Some(room) = rooms.get(name) {
             return Ok(room.clone());
         }
-        let rooms_max = self.config.limits.rooms;
         if rooms.len() >= rooms_max {
             return Err(RoomError::TooMany { rooms_max });
         }

@@ -253,7 +253,12 @@ impl<F: Fanout> Rooms<F> {
             dialect: tongue.dialect(),
             seat: seat.clone(),
         };
-        let (subscription, admission) = self.node.subscribe(name, newcomer, catch_up).await?;
+        let (subscription, admission) = if is_by_server {
+            let subscribing = self.node.subscribe_by_server(name, newcomer, catch_up);
+            subscribing.await?
+        } else {
+            self.node.subscribe(name, newcomer, catch_up).await?
+        };
         let Admission {
             membership,
             feed,
