@@ -15,148 +15,33 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    net::TcpStream,
     task::yield_now,
     time::{Instant, timeout},
 };
-use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
-use uuid::Uuid;
 
 use crate::{
     close::{Close, CloseReason},
     fanout::Fanout,
-    id::{RoomName, UserId},
-    node::{Budget, Grant, Identity, Node},
+    node::Node,
     notifier::{Call, Instruction, Notifier},
-    protocol::plain::Since,
 };
 
 mod clock;
 mod dialect;
 mod rooms;
 mod socket;
+mod start;
 
 use clock::{Clock, Due};
-use dialect::{Centrifugo, Dialect, Plain, Sse, StatusStream};
+use dialect::Dialect;
 use rooms::{Expired, Rooms};
 use socket::{Inbound, Socket, Turn};
+pub use start::{Upgraded, WayIn, spawn};
 
 /// Replies that may wait for a peer that doesn't read them, in bytes. Beyond it no command of its is
 /// read or handled, until it has taken some; one that never does runs into the write deadline.
 const REPLY_BYTES_MAX: usize = 64 * 1024;
-
-/// A socket that has just been taken over from HTTP.
-#[derive(Debug)]
-pub struct Upgraded {
-    /// The stream.
-    pub stream: TcpStream,
-    /// What was read from it behind the request.
-    pub glued: Bytes,
-    /// The other end.
-    pub peer: SocketAddr,
-    /// What it speaks.
-    pub way: WayIn,
-}
-
-/// What a session speaks.
-#[derive(Debug, Clone)]
-pub enum WayIn {
-    /// Centrifugo JSON.
-    Centrifugo {
-        /// Whether pings are WebSocket's own instead of the protocol's.
-        has_native_pings: bool,
-        /// Who it says it is, for as long as it has brought no token.
-        uid: UserId,
-    },
-    /// Plain broadcast.
-    Plain {
-        /// Who it is, and its right to the room.
-        admitted: (Identity, Grant),
-        /// Where.
-        room: RoomName,
-        /// What it wants to have first.
-        since: Since,
-    },
-    /// Server-sent events. Nothing of the answer is written yet.
-    Sse {
-        /// Who it is, and its right to the room.
-        admitted: (Identity, Grant),
-        /// Where.
-        room: RoomName,
-        /// What it wants to have first.
-        since: Since,
-        /// The head of the answer.
-        head: Bytes,
-        /// The answer instead, if the room can't be had.
-        refusal: Bytes,
-    },
-    /// The node's status, once a second.
-    Status {
-        /// How many rooms it shows.
-        rooms_max: usize,
-    },
-}
-
-/// Serves one socket to its end, in a task of its own on `sessions`. `held` is dropped behind it.
-pub fn spawn<F: Fanout>(
-    node: Arc<Node<F>>,
-    upgraded: Upgraded,
-    held: impl Send + 'static,
-    sessions: &TaskTracker,
-) {
-    let Upgraded {
-        stream,
-        glued,
-        peer,
-        way,
-    } = upgraded;
-    let client = Uuid::new_v4().to_string();
-    debug!(client, %peer, user = ?way.user(), way = way.label(), "session began");
-    let limits = &node.config().limits;
-    let message_bytes_max = limits.message_bytes;
-    let budget = limits.commands_per_second.map(Budget::new).map(Box::new);
-    let socket = match way {
-        WayIn::Sse { .. } => Socket::one_way(stream),
-        _ => Socket::new(stream, message_bytes_max),
-    };
-    // Each way in has tasks of its own size: who is idle pays for what it speaks, and for nothing else.
-    match way {
-        WayIn::Centrifugo {
-            has_native_pings,
-            uid,
-        } => {
-            let dialect = Centrifugo::new(has_native_pings, uid, budget);
-            let session = Session::new(node, socket, dialect, &client);
-            sessions.spawn(session.run(glued, peer, held));
-        }
-        WayIn::Plain {
-            admitted,
-            room,
-            since,
-        } => {
-            let dialect = Plain::new(room, since, admitted, budget);
-            let session = Session::new(node, socket, dialect, &client);
-            sessions.spawn(session.run(glued, peer, held));
-        }
-        WayIn::Sse {
-            admitted,
-            room,
-            since,
-            head,
-            refusal,
-        } => {
-            let dialect = Sse::new(room, since, admitted, head, refusal);
-            let session = Session::new(node, socket, dialect, &client);
-            sessions.spawn(session.run(glued, peer, held));
-        }
-        WayIn::Status { rooms_max } => {
-            let dialect = StatusStream::new(rooms_max);
-            let session = Session::new(node, socket, dialect, &client);
-            sessions.spawn(session.run(glued, peer, held));
-        }
-    }
-}
 
 /// The one place where the end of a session is logged: a peer's doing at debug level, our limits at
 /// info, our bugs as errors.
@@ -168,26 +53,6 @@ fn log_end(client: &str, peer: SocketAddr, end: &Close) {
             info!(client, %peer, reason, ?detail, "session ended");
         }
         _ => debug!(client, %peer, reason, ?detail, "session ended"),
-    }
-}
-
-impl WayIn {
-    fn label(&self) -> &'static str {
-        match self {
-            Self::Centrifugo { .. } => "centrifugo",
-            Self::Plain { .. } => "plain",
-            Self::Sse { .. } => "sse",
-            Self::Status { .. } => "status",
-        }
-    }
-
-    /// Who it is, as far as that is known before it has said a word.
-    fn user(&self) -> Option<&UserId> {
-        match self {
-            Self::Centrifugo { uid, .. } => Some(uid),
-            Self::Plain { admitted, .. } | Self::Sse { admitted, .. } => Some(&admitted.0.user),
-            Self::Status { .. } => None,
-        }
     }
 }
 
