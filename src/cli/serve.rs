@@ -1,6 +1,6 @@
 //! `slabcast serve`: runs the server until it is told to stop.
 
-use std::{future::Future, io, net::SocketAddr, process, process::ExitCode};
+use std::{future::Future, io, net::SocketAddr, process, process::ExitCode, thread};
 
 use slabcast::{
     config::{Config, Engine, Loaded},
@@ -8,7 +8,7 @@ use slabcast::{
     server::{ServeError, Server},
 };
 use tokio::{
-    runtime::Runtime,
+    runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
 };
@@ -23,6 +23,11 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 /// The same for SIGTERM (15).
 const EXIT_TERMINATED: i32 = 143;
+
+/// A worker takes every second task from the queue that all workers share. With every one it would
+/// look at none of its own while there are others; with the scheduler's own choice, every thirtieth or
+/// so, those wait.
+const TURNS_FOR_SHARED_QUEUE: u32 = 2;
 
 /// What every subcommand that serves begins with.
 pub(super) struct Prepared<S> {
@@ -63,7 +68,7 @@ pub(super) fn prepare(
         settings.load().map_err(|error| fail(error, EXIT_MISUSED))?;
     log::start(log_filter, loaded.config.log.format);
     let failed = |what, error| fail(format_args!("{what}: {error}"), EXIT_FAILED);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = scheduler()
         .enable_all()
         .build()
         .map_err(|error| failed("the runtime can't start", error))?;
@@ -75,6 +80,23 @@ pub(super) fn prepare(
         runtime,
         shutdown,
     })
+}
+
+/// A scheduler that lets sessions wait for as long as each other.
+///
+/// Each worker of the one for several cores has a queue of 256 tasks. What a walk over more members
+/// wakes goes to a queue that all workers share, which they look at now and then as long as they have
+/// something of their own; under load the sessions in it waited for a tenth of a second.
+fn scheduler() -> Builder {
+    match thread::available_parallelism() {
+        // One core has nobody to share work with, and one queue.
+        Ok(cores) if cores.get() == 1 => Builder::new_current_thread(),
+        _ => {
+            let mut scheduler = Builder::new_multi_thread();
+            scheduler.global_queue_interval(TURNS_FOR_SHARED_QUEUE);
+            scheduler
+        }
+    }
 }
 
 async fn serve<F: Fanout>(
