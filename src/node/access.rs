@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+/// What whoever brings a token is told where none can be checked.
+pub const NO_KEYS: &str = "this server has nothing to check a token by (tokens.hmac_secret)";
+
 /// What decides it, made once from the configuration.
 #[derive(Debug)]
 pub struct Access {
@@ -190,10 +193,8 @@ impl Access {
     }
 
     fn verifier(&self) -> Result<&Verifier, AccessError> {
-        self.verifier.as_ref().ok_or_else(|| {
-            let detail = "this server has nothing to check a token by (tokens.hmac_secret)";
-            AccessError::Unproven(detail.to_owned())
-        })
+        let verifier = self.verifier.as_ref();
+        verifier.ok_or_else(|| AccessError::Unproven(NO_KEYS.to_owned()))
     }
 
     fn identify_by_name(&self, uid: &str) -> Result<Identity, AccessError> {

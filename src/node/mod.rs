@@ -36,7 +36,7 @@ mod room;
 mod sessions;
 mod status;
 
-pub use access::{Access, Credentials, Expiry, Grant, Identity};
+pub use access::{Access, Credentials, Expiry, Grant, Identity, NO_KEYS};
 pub use budget::{Budget, Spending};
 pub use encoder::Tongue;
 pub use error::{AccessError, RoomError};

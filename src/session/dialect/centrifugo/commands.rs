@@ -10,7 +10,7 @@ use crate::{
     close::{Close, CloseReason},
     fanout::{CatchUp, Fanout, HistoryQuery, HistoryRefusal},
     id::RoomName,
-    node::{AccessError, Credentials, Expiry, Grant, RoomError, Tongue},
+    node::{AccessError, Credentials, Expiry, Grant, NO_KEYS, RoomError, Tongue},
     protocol::centrifugo::{
         ErrorCode,
         command::{Connect, History, Publish, Refresh, SubRefresh, Subscribe},
@@ -60,13 +60,8 @@ impl Centrifugo {
         };
         let mut identity = match rooms.node().identify(credentials) {
             Ok(identity) => identity,
-            // It stays a stranger, who may try again with a new one until the login deadline.
-            Err(error @ AccessError::Expired) => {
-                let Refusal(code, detail) = error.into();
-                self.replies.error(id, code, &detail);
-                return Ok(());
-            }
-            Err(error) => return Err(error.into()),
+            // If it may go on, then as a stranger, until the login deadline.
+            Err(error) => return self.refuse_token(id, error),
         };
         self.is_connected = true;
         let lifetime = lifetime(identity.expiry);
@@ -149,8 +144,7 @@ impl Centrifugo {
     ) -> Result<(), Close> {
         let access = rooms.node().access();
         if !access.has_tokens() {
-            let detail = "this server has nothing to check a token by (tokens.hmac_secret)";
-            self.replies.error(id, ErrorCode::NotAvailable, detail);
+            self.replies.error(id, ErrorCode::NotAvailable, NO_KEYS);
             return Ok(());
         }
         if refresh.token.is_empty() {
@@ -174,13 +168,18 @@ impl Centrifugo {
                 CloseReason::BadToken,
                 "the new token is another user's",
             )),
-            Err(error @ AccessError::Expired) => {
-                let Refusal(code, detail) = error.into();
-                self.replies.error(id, code, &detail);
-                Ok(())
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => self.refuse_token(id, error),
         }
+    }
+
+    /// A token that has expired may be followed by a new one; what proves nothing ends the connection.
+    fn refuse_token(&mut self, id: u32, error: AccessError) -> Result<(), Close> {
+        if error != AccessError::Expired {
+            return Err(error.into());
+        }
+        let Refusal(code, detail) = error.into();
+        self.replies.error(id, code, &detail);
+        Ok(())
     }
 
     /// A new token for one room.

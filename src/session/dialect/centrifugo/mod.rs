@@ -93,7 +93,6 @@ impl Centrifugo {
             return Ok(false);
         }
         let answered = match request {
-            Request::Pong => return self.pong().map(|()| true),
             Request::Publish(publish) => match self.publish(rooms, id, &publish, frame).await {
                 Ok(false) => return Ok(false),
                 answered => answered.map(|_| ()),
@@ -115,7 +114,8 @@ impl Centrifugo {
         request: Request<'_>,
     ) -> Result<Result<(), Refusal>, Close> {
         Ok(match request {
-            Request::Pong | Request::Publish(_) => Ok(()),
+            Request::Publish(_) => unreachable!("command() handles it itself"),
+            Request::Pong => Ok(self.pong()?),
             Request::Connect(connect) => Ok(self.connect(rooms, id, &connect).await?),
             Request::Send => {
                 let detail = "nobody here takes messages";
