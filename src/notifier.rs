@@ -1,7 +1,8 @@
 //! How others get a session's attention: the shared half of an outbox.
 //!
 //! A publisher that walks a room touches each member's [`Seat`], and only if that member has not been
-//! told already, its session's [`Notifier`]. Neither allocates, waits or writes anything.
+//! told already, its session's [`Notifier`]. Neither allocates, waits or writes anything. Who was told
+//! still sleeps, until whoever told it has it [woken](Seat::wake).
 
 use std::{
     collections::VecDeque,
@@ -109,9 +110,16 @@ impl Notifier {
     }
 
     fn ring(&self, key: SeatKey) {
+        self.state.lock().ready.push(key);
+    }
+
+    /// Wakes the session, unless it has looked meanwhile.
+    fn wake(&self) {
         let waker = {
             let mut state = self.state.lock();
-            state.ready.push(key);
+            if state.ready.is_empty() {
+                return;
+            }
             state.waker.take()
         };
         wake(waker);
@@ -133,6 +141,8 @@ pub struct Seat {
     told: AtomicBool,
     /// The session knows that it has lagged.
     told_lag: AtomicBool,
+    /// Somebody is going to wake the session.
+    is_to_be_woken: AtomicBool,
     /// The session can't write at present: nobody needs to wait for it to catch up.
     stalled: AtomicBool,
     /// The frames before this position are written, or otherwise accounted for.
@@ -148,6 +158,7 @@ impl Seat {
             notifier,
             told: AtomicBool::new(false),
             told_lag: AtomicBool::new(false),
+            is_to_be_woken: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             position: AtomicU64::new(0),
         }
@@ -186,17 +197,29 @@ impl Seat {
     }
 
     /// Tells the session that the feed has grown, and whether its place is gone. Called after the
-    /// append, by whoever walks the room.
-    pub fn tell(&self, has_lagged: bool) {
+    /// append, by whoever walks the room. Returns whether the caller has to [wake](Self::wake) it: then
+    /// nobody else will.
+    #[must_use]
+    pub fn tell(&self, has_lagged: bool) -> bool {
         // A swap even when the flag is up already. The append that came before it is then visible to
         // the session's next swap, so either this call rings, or that swap finds the frame: a plain
         // load could miss both, and the frame would wait for the next publication.
         let is_news = !self.told.swap(true, Ordering::AcqRel);
         // A session that is stuck in a write has been told, and sleeps. It wakes once for its lag.
         let is_lag_news = has_lagged && !self.told_lag.swap(true, Ordering::AcqRel);
-        if is_news || is_lag_news {
-            self.notifier.ring(self.key);
+        if !is_news && !is_lag_news {
+            return false;
         }
+        self.notifier.ring(self.key);
+        // After it rang: whoever is still to wake the session clears this first, and then finds the
+        // ring.
+        !self.is_to_be_woken.swap(true, Ordering::AcqRel)
+    }
+
+    /// Wakes the session that was told, if it sleeps still.
+    pub fn wake(&self) {
+        self.is_to_be_woken.swap(false, Ordering::AcqRel);
+        self.notifier.wake();
     }
 
     /// The session is about to read the feed. Called before the read.
@@ -229,13 +252,13 @@ mod tests {
         let notifier = Arc::new(Notifier::default());
         let seat = Seat::new(7, notifier.clone());
         assert_eq!(poll(&notifier), (Poll::Pending, vec![]));
-        seat.tell(false);
-        seat.tell(false);
+        let _ = seat.tell(false);
+        let _ = seat.tell(false);
         assert_eq!(poll(&notifier), (Poll::Ready(Call::default()), vec![7]));
-        seat.tell(false);
+        let _ = seat.tell(false);
         assert_eq!(poll(&notifier), (Poll::Pending, vec![]), "not cleared yet");
         seat.clear();
-        seat.tell(false);
+        let _ = seat.tell(false);
         assert_eq!(poll(&notifier), (Poll::Ready(Call::default()), vec![7]));
     }
 
@@ -243,9 +266,9 @@ mod tests {
     fn lag_rings_once_more_and_only_once() {
         let notifier = Arc::new(Notifier::default());
         let seat = Seat::new(1, notifier.clone());
-        seat.tell(false);
-        seat.tell(true);
-        seat.tell(true);
+        let _ = seat.tell(false);
+        let _ = seat.tell(true);
+        let _ = seat.tell(true);
         assert_eq!(poll(&notifier), (Poll::Ready(Call::default()), vec![1, 1]));
     }
 
@@ -256,8 +279,8 @@ mod tests {
         let capacity = notifier.state.lock().ready.capacity();
         let seats = [0, 1, 2].map(|key| Seat::new(key, notifier.clone()));
         for seat in &seats {
-            seat.tell(true);
-            seat.tell(true);
+            let _ = seat.tell(true);
+            let _ = seat.tell(true);
             seat.clear();
         }
         assert_eq!(notifier.state.lock().ready.capacity(), capacity);

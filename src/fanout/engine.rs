@@ -4,4 +4,5 @@
 pub use super::{
     client::{Client, presence, shrink, take, tell},
     timeline::{Admitted, Growth, Timeline},
+    wake_queue::WakeQueue,
 };

@@ -16,6 +16,7 @@ use super::{
     Retired, RoomSetup, RoomStatus,
     client::{self, Client},
     timeline::{Growth, Timeline},
+    wake_queue::WakeQueue,
 };
 use crate::{
     close::{Close, CloseReason},
@@ -84,6 +85,7 @@ impl Fanout for Hub {
             clients: Slab::new(),
             growth: Growth::default(),
             is_fresh: false,
+            wake_queue: Arc::default(),
             answers: Vec::new(),
             door: door.clone(),
         };
@@ -244,6 +246,7 @@ struct Actor {
     growth: Growth,
     /// How far members are was looked at in this turn.
     is_fresh: bool,
+    wake_queue: Arc<WakeQueue>,
     /// What is to be said once they have been.
     answers: Vec<Answer>,
     door: Arc<Door>,
@@ -353,8 +356,9 @@ impl Actor {
 
     fn tell(&mut self) {
         if !self.growth.is_empty() {
-            client::tell(&self.clients, &mut self.growth);
+            let told = client::tell(&self.clients, &mut self.growth);
             mem::take(&mut self.growth).settle();
+            self.wake_queue.wake(told);
         }
     }
 

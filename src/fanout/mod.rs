@@ -16,7 +16,8 @@
 //!   yet can be waited for: [`Pace::WithinReach`].
 //! - **Accounting.** For every member, frames appended while it was one = settled + discarded at its
 //!   leave + still pending; [`Deliveries`] counts them.
-//! - **Told.** When `publish` or `subscribe` returns, every member has been told what it brought.
+//! - **Told.** When `publish` or `subscribe` returns, every member has been told what it brought. Those
+//!   that sleep are woken soon after, in the order in which they were told.
 //! - **Waiting.** Only where an engine has backpressure. The lock engine never waits; with the actor,
 //!   everything waits for a place among its commands and for its answer, and a leave takes effect in
 //!   the room's order a little after the membership was dropped.
@@ -44,6 +45,7 @@ pub mod engine;
 mod hub;
 mod registry;
 mod timeline;
+mod wake_queue;
 
 pub use hub::Hub;
 pub use registry::Registry;

@@ -19,6 +19,7 @@ use super::{
     Retired, RoomSetup, RoomStatus,
     client::{self, Client},
     timeline::{Growth, Timeline},
+    wake_queue::WakeQueue,
 };
 use crate::{
     id::ClientId,
@@ -41,6 +42,7 @@ pub struct Registry {
     /// anything is sent, awaited or logged.
     clients: RwLock<Slab<Client>>,
     publishes: AtomicUsize,
+    wake_queue: Arc<WakeQueue>,
 }
 
 impl Fanout for Registry {
@@ -51,6 +53,7 @@ impl Fanout for Registry {
             order: Mutex::new(Timeline::new(setup)),
             clients: RwLock::new(Slab::new()),
             publishes: AtomicUsize::new(0),
+            wake_queue: Arc::default(),
         })
     }
 
@@ -136,7 +139,8 @@ impl Registry {
         if growth.is_empty() {
             return;
         }
-        client::tell(&self.clients.read(), &mut growth);
+        let told = client::tell(&self.clients.read(), &mut growth);
         growth.settle();
+        self.wake_queue.wake(told);
     }
 }

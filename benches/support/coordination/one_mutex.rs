@@ -8,7 +8,7 @@ use slabcast::{
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
         Receipt, Retired, RoomSetup, RoomStatus,
-        engine::{self, Client, Growth, Timeline},
+        engine::{self, Client, Growth, Timeline, WakeQueue},
     },
     id::ClientId,
     publication::{ClientInfo, Publication},
@@ -27,13 +27,15 @@ pub struct OneMutex {
 struct Room {
     order: Timeline,
     clients: Slab<Client>,
+    wake_queue: Arc<WakeQueue>,
 }
 
 impl Room {
     fn tell(&self, mut growth: Growth) {
         if !growth.is_empty() {
-            engine::tell(&self.clients, &mut growth);
+            let told = engine::tell(&self.clients, &mut growth);
             growth.settle();
+            self.wake_queue.wake(told);
         }
     }
 }
@@ -46,6 +48,7 @@ impl Fanout for OneMutex {
             room: Mutex::new(Room {
                 order: Timeline::new(setup),
                 clients: Slab::new(),
+                wake_queue: Arc::default(),
             }),
             handover: Handover::default(),
         })
@@ -91,12 +94,12 @@ impl Fanout for OneMutex {
     }
 
     async fn status(&self) -> RoomStatus {
-        let Room { order, clients } = &*self.room.lock();
+        let Room { order, clients, .. } = &*self.room.lock();
         order.status(clients)
     }
 
     async fn tidy(&self, now: Instant) {
-        let Room { order, clients } = &mut *self.room.lock();
+        let Room { order, clients, .. } = &mut *self.room.lock();
         order.tidy(clients, now);
         engine::shrink(clients);
     }

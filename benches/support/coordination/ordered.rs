@@ -8,7 +8,7 @@ use slabcast::{
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
         Receipt, Retired, RoomSetup, RoomStatus,
-        engine::{self, Client, Growth, Timeline},
+        engine::{self, Client, Growth, Timeline, WakeQueue},
     },
     id::ClientId,
     publication::{ClientInfo, Publication},
@@ -22,6 +22,7 @@ pub struct Ordered<M> {
     order: Mutex<Timeline>,
     members: M,
     handover: Handover,
+    wake_queue: Arc<WakeQueue>,
 }
 
 impl<M: Members<Client>> Fanout for Ordered<M> {
@@ -32,6 +33,7 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
             order: Mutex::new(Timeline::new(setup)),
             members: M::default(),
             handover: Handover::default(),
+            wake_queue: Arc::default(),
         })
     }
 
@@ -112,8 +114,10 @@ impl<M: Members<Client>> Ordered<M> {
         if growth.is_empty() {
             return;
         }
+        let mut told = Vec::new();
         self.members
-            .walk(|clients| engine::tell(clients, &mut growth));
+            .walk(|clients| told.append(&mut engine::tell(clients, &mut growth)));
         growth.settle();
+        self.wake_queue.wake(told);
     }
 }

@@ -20,7 +20,7 @@ use slabcast::{
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
         Receipt, Retired, RoomSetup, RoomStatus,
-        engine::{self, Client, Growth, Timeline},
+        engine::{self, Client, Growth, Timeline, WakeQueue},
     },
     id::ClientId,
     publication::{ClientInfo, Publication},
@@ -88,6 +88,7 @@ struct Room {
     clients: Slab<Client>,
     /// What members were not told yet.
     growth: Growth,
+    wake_queue: Arc<WakeQueue>,
 }
 
 impl fmt::Debug for SingleHub {
@@ -133,6 +134,7 @@ impl Fanout for SingleHub {
             order: Timeline::new(setup),
             clients: Slab::new(),
             growth: Growth::default(),
+            wake_queue: Arc::default(),
         };
         hub.notice(Notice::Opened(key, Box::new(room)));
         Arc::new(Self { key, hub })
@@ -364,8 +366,9 @@ impl Room {
     fn tell(&mut self) {
         let mut growth = mem::take(&mut self.growth);
         if !growth.is_empty() {
-            engine::tell(&self.clients, &mut growth);
+            let told = engine::tell(&self.clients, &mut growth);
             growth.settle();
+            self.wake_queue.wake(told);
         }
     }
 }

@@ -1,0 +1,234 @@
+//! Wakes a room's members a few at a time, in the order in which they were told.
+//!
+//! A walk could wake everybody at once. Then all of them would write before anybody is read again, and
+//! what came meanwhile would cost all of them a second write. So whoever has been told waits in one line
+//! with the rest of the room, and between every few of them the runtime looks at its sockets: those who
+//! have something to say are heard, and it is in the writes of all who still wait. It also keeps the
+//! line fair, for who has just been served goes to its end, and the memory that waking touches is still
+//! in the processor's caches when the woken session runs.
+
+use std::{collections::VecDeque, mem, sync::Arc};
+
+use tokio::{runtime::Handle, task::yield_now};
+
+use crate::{notifier::Seat, sync::Mutex};
+
+/// How many are woken before others get a turn. With a quarter, who has one message in flight pays for
+/// turns in which nobody had anything to say; with sixteen times as many, a thousand members write
+/// twice what they could have written once.
+const SEATS_PER_TURN: usize = 64;
+
+/// The members of one room who were told something and have still to be woken.
+#[derive(Debug, Default)]
+pub struct WakeQueue {
+    /// Held for a push or a take, never while anybody is woken. Taken with no other lock held.
+    line: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    seats: VecDeque<Arc<Seat>>,
+    /// There is a task that wakes them.
+    is_served: bool,
+}
+
+impl WakeQueue {
+    /// Has `told` woken, behind those who wait already. Outside of a runtime, that is at once.
+    pub fn wake(self: &Arc<Self>, told: Vec<Arc<Seat>>) {
+        if told.is_empty() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else {
+            return told.iter().for_each(|seat| seat.wake());
+        };
+        let is_served = {
+            let mut line = self.line.lock();
+            if line.seats.is_empty() {
+                line.seats = told.into();
+            } else {
+                line.seats.extend(told);
+            }
+            mem::replace(&mut line.is_served, true)
+        };
+        if !is_served {
+            let server = Server {
+                queue: self.clone(),
+                is_done: false,
+            };
+            runtime.spawn(server.run());
+        }
+    }
+}
+
+/// Serves a line until it is empty.
+#[derive(Debug)]
+struct Server {
+    queue: Arc<WakeQueue>,
+    is_done: bool,
+}
+
+impl Server {
+    async fn run(mut self) {
+        let mut turn = Vec::<Arc<Seat>>::new();
+        while !self.is_done {
+            // Also before the first: others may be about to say something.
+            yield_now().await;
+            self.take(&mut turn);
+            turn.drain(..).for_each(|seat| seat.wake());
+        }
+    }
+
+    /// Takes those whose turn it is, or ends.
+    fn take(&mut self, turn: &mut Vec<Arc<Seat>>) {
+        let mut line = self.queue.line.lock();
+        let len = line.seats.len().min(SEATS_PER_TURN);
+        turn.extend(line.seats.drain(..len));
+        if len == 0 {
+            // Nothing of a rush is kept.
+            *line = Line::default();
+            self.is_done = true;
+        }
+    }
+}
+
+impl Drop for Server {
+    /// A runtime that ends drops its tasks. The room's members may be those of another.
+    fn drop(&mut self) {
+        if !self.is_done {
+            let line = mem::take(&mut *self.queue.line.lock());
+            line.seats.iter().for_each(|seat| seat.wake());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Wake, Waker};
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::notifier::Notifier;
+
+    /// A member that sleeps, and writes its number down when it is woken.
+    struct Sleeper {
+        number: usize,
+        woken: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Wake for Sleeper {
+        fn wake(self: Arc<Self>) {
+            self.woken.lock().push(self.number);
+        }
+    }
+
+    struct Member {
+        notifier: Arc<Notifier>,
+        seat: Arc<Seat>,
+        waker: Waker,
+    }
+
+    impl Member {
+        fn sleep(&self) {
+            self.seat.clear();
+            let mut context = Context::from_waker(&self.waker);
+            let look = |context: &mut _| self.notifier.poll(context, &mut VecDeque::new());
+            while look(&mut context).is_ready() {}
+        }
+    }
+
+    fn members(count: usize) -> (Vec<Member>, Arc<Mutex<Vec<usize>>>) {
+        let woken = Arc::<Mutex<Vec<usize>>>::default();
+        let member = |number| {
+            let notifier = Arc::new(Notifier::default());
+            let member = Member {
+                seat: Arc::new(Seat::new(0, notifier.clone())),
+                notifier,
+                waker: Waker::from(Arc::new(Sleeper {
+                    number,
+                    woken: woken.clone(),
+                })),
+            };
+            member.sleep();
+            member
+        };
+        ((0..count).map(member).collect(), woken)
+    }
+
+    fn tell(members: &[Member]) -> Vec<Arc<Seat>> {
+        let told = members.iter().filter(|member| member.seat.tell(false));
+        told.map(|member| member.seat.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn members_are_woken_in_the_order_in_which_they_were_told() {
+        let count = 3 * SEATS_PER_TURN + 1;
+        let (members, woken) = members(count);
+        let queue = Arc::new(WakeQueue::default());
+        let (first, second) = members.split_at(100);
+        queue.wake(tell(second));
+        queue.wake(tell(first));
+        queue.wake(tell(&members));
+        assert!(woken.lock().is_empty(), "not before others had a turn");
+        while woken.lock().len() < count {
+            yield_now().await;
+        }
+        let order: Vec<_> = (100..count).chain(0..100).collect();
+        assert_eq!(*woken.lock(), order);
+    }
+
+    #[tokio::test]
+    async fn others_have_a_turn_between_every_few() {
+        let count = 5 * SEATS_PER_TURN;
+        let (members, woken) = members(count);
+        let queue = Arc::new(WakeQueue::default());
+        queue.wake(tell(&members));
+        let mut before = 0;
+        while before < count {
+            yield_now().await;
+            let now = woken.lock().len();
+            assert!(now - before <= SEATS_PER_TURN, "{before} and then {now}");
+            before = now;
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_just_been_served_goes_to_the_end() {
+        let count = 2 * SEATS_PER_TURN;
+        let (members, woken) = members(count);
+        let queue = Arc::new(WakeQueue::default());
+        queue.wake(tell(&members));
+        while woken.lock().is_empty() {
+            yield_now().await;
+        }
+        members[0].sleep();
+        queue.wake(tell(&members));
+        while queue.line.lock().is_served {
+            yield_now().await;
+        }
+        let order: Vec<_> = (0..count).chain([0]).collect();
+        assert_eq!(*woken.lock(), order);
+        assert_eq!(queue.line.lock().seats.capacity(), 0, "nothing is kept");
+    }
+
+    #[test]
+    fn nobody_sleeps_on_when_a_runtime_ends() {
+        let (members, woken) = members(SEATS_PER_TURN);
+        let queue = Arc::new(WakeQueue::default());
+        for round in 1..=2 {
+            let runtime = Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async { queue.wake(tell(&members)) });
+            drop(runtime);
+            assert_eq!(woken.lock().len(), round * SEATS_PER_TURN);
+            members.iter().for_each(Member::sleep);
+        }
+    }
+
+    #[test]
+    fn without_a_runtime_everybody_is_woken_at_once() {
+        let (members, woken) = members(3);
+        let queue = Arc::new(WakeQueue::default());
+        queue.wake(tell(&members));
+        assert_eq!(*woken.lock(), [0, 1, 2]);
+    }
+}
