@@ -6,11 +6,12 @@
 
 use std::{
     collections::VecDeque,
+    mem,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Wake, Waker},
 };
 
 use crate::{close::Close, id::RoomName, sync::Mutex};
@@ -30,7 +31,17 @@ struct State {
     ready: Vec<SeatKey>,
     /// Seldom there, so it takes no more than a pointer when it isn't.
     call: Option<Box<Call>>,
+    has_clock_rung: bool,
     waker: Option<Waker>,
+}
+
+/// What a session is woken for, beside rooms that have something new.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Summons {
+    /// What others want of it. Mostly nothing.
+    pub call: Option<Box<Call>>,
+    /// Its own clock has rung.
+    pub has_clock_rung: bool,
 }
 
 /// What a session is asked to do, by others than its peer.
@@ -82,15 +93,11 @@ impl Notifier {
         wake(waker);
     }
 
-    /// Ready when there is something to look at: the keys of rooms go to `ready`, and what else is
-    /// wanted, mostly nothing, is returned.
-    pub fn poll(
-        &self,
-        cx: &mut Context<'_>,
-        ready: &mut VecDeque<SeatKey>,
-    ) -> Poll<Option<Box<Call>>> {
+    /// Ready when there is something to look at: the keys of rooms go to `ready`, and the rest is
+    /// returned.
+    pub fn poll(&self, cx: &mut Context<'_>, ready: &mut VecDeque<SeatKey>) -> Poll<Summons> {
         let mut state = self.state.lock();
-        if state.ready.is_empty() && state.call.is_none() {
+        if state.ready.is_empty() && state.call.is_none() && !state.has_clock_rung {
             // Under the same lock as the look: whoever rings next finds the waker.
             match &mut state.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
@@ -101,7 +108,10 @@ impl Notifier {
         for key in state.ready.drain(..) {
             ready.push_back(key);
         }
-        Poll::Ready(state.call.take())
+        Poll::Ready(Summons {
+            call: state.call.take(),
+            has_clock_rung: mem::take(&mut state.has_clock_rung),
+        })
     }
 
     /// Forgets that `key` rang: the seat is gone, and its key may be given out again.
@@ -114,12 +124,29 @@ impl Notifier {
     }
 
     /// Wakes the session, unless it has looked meanwhile.
-    fn wake(&self) {
+    fn wake_if_told(&self) {
         let waker = {
             let mut state = self.state.lock();
             if state.ready.is_empty() {
                 return;
             }
+            state.waker.take()
+        };
+        wake(waker);
+    }
+}
+
+/// How a session's clock rings: like everybody else. So a session that is woken by somebody else need
+/// not ask its timer whether it was that.
+impl Wake for Notifier {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let waker = {
+            let mut state = self.state.lock();
+            state.has_clock_rung = true;
             state.waker.take()
         };
         wake(waker);
@@ -219,7 +246,7 @@ impl Seat {
     /// Wakes the session that was told, if it sleeps still.
     pub fn wake(&self) {
         self.is_to_be_woken.swap(false, Ordering::AcqRel);
-        self.notifier.wake();
+        self.notifier.wake_if_told();
     }
 
     /// The session is about to read the feed. Called before the read.
@@ -243,7 +270,7 @@ mod tests {
     fn poll(notifier: &Notifier) -> (Poll<Call>, Vec<SeatKey>) {
         let mut ready = VecDeque::new();
         let polled = notifier.poll(&mut Context::from_waker(Waker::noop()), &mut ready);
-        let polled = polled.map(|call| call.map(|call| *call).unwrap_or_default());
+        let polled = polled.map(|summons| summons.call.map(|call| *call).unwrap_or_default());
         (polled, ready.into())
     }
 
@@ -284,6 +311,25 @@ mod tests {
             seat.clear();
         }
         assert_eq!(notifier.state.lock().ready.capacity(), capacity);
+    }
+
+    #[test]
+    fn a_clock_that_rings_is_heard_once() {
+        let notifier = Arc::new(Notifier::default());
+        let look = || {
+            let mut context = Context::from_waker(Waker::noop());
+            notifier.poll(&mut context, &mut VecDeque::new())
+        };
+        assert_eq!(look(), Poll::Pending);
+        let bell = Waker::from(notifier.clone());
+        bell.wake_by_ref();
+        bell.wake();
+        let rung = Summons {
+            call: None,
+            has_clock_rung: true,
+        };
+        assert_eq!(look(), Poll::Ready(rung));
+        assert_eq!(look(), Poll::Pending);
     }
 
     #[test]

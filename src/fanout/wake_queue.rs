@@ -18,6 +18,10 @@ use crate::{notifier::Seat, sync::Mutex};
 /// twice what they could have written once.
 const SEATS_PER_TURN: usize = 64;
 
+/// So few are woken without a task that does it: in a thousand rooms of ten it would be a tenth of all
+/// the work.
+const FEW_SEATS: usize = 16;
+
 /// The members of one room who were told something and have still to be woken.
 #[derive(Debug, Default)]
 pub struct WakeQueue {
@@ -33,31 +37,39 @@ struct Line {
 }
 
 impl WakeQueue {
-    /// Has `told` woken, behind those who wait already. Outside of a runtime, that is at once.
+    /// Has `told` woken, behind those who wait already. Outside of a runtime, or where they are few and
+    /// nobody waits, that is at once.
     pub fn wake(self: &Arc<Self>, told: Vec<Arc<Seat>>) {
         if told.is_empty() {
             return;
         }
         let Ok(runtime) = Handle::try_current() else {
-            return told.iter().for_each(|seat| seat.wake());
+            return wake_all(&told);
         };
-        let is_served = {
+        {
             let mut line = self.line.lock();
-            if line.seats.is_empty() {
-                line.seats = told.into();
-            } else {
+            if line.is_served {
                 line.seats.extend(told);
+                return;
             }
-            mem::replace(&mut line.is_served, true)
-        };
-        if !is_served {
-            let server = Server {
-                queue: self.clone(),
-                is_done: false,
-            };
-            runtime.spawn(server.run());
+            if told.len() > FEW_SEATS {
+                line.seats = told.into();
+                line.is_served = true;
+            } else {
+                drop(line);
+                return wake_all(&told);
+            }
         }
+        let server = Server {
+            queue: self.clone(),
+            is_done: false,
+        };
+        runtime.spawn(server.run());
     }
+}
+
+fn wake_all(seats: &[Arc<Seat>]) {
+    seats.iter().for_each(|seat| seat.wake());
 }
 
 /// Serves a line until it is empty.
@@ -209,6 +221,27 @@ mod tests {
         let order: Vec<_> = (0..count).chain([0]).collect();
         assert_eq!(*woken.lock(), order);
         assert_eq!(queue.line.lock().seats.capacity(), 0, "nothing is kept");
+    }
+
+    #[tokio::test]
+    async fn a_few_are_woken_at_once_unless_others_wait() {
+        let (members, woken) = members(SEATS_PER_TURN + FEW_SEATS);
+        let queue = Arc::new(WakeQueue::default());
+        let (few, many) = members.split_at(FEW_SEATS);
+        queue.wake(tell(few));
+        assert_eq!(woken.lock().len(), FEW_SEATS);
+        few.iter().for_each(Member::sleep);
+        queue.wake(tell(many));
+        queue.wake(tell(few));
+        assert_eq!(woken.lock().len(), FEW_SEATS, "behind the others");
+        while queue.line.lock().is_served {
+            yield_now().await;
+        }
+        let order: Vec<_> = (0..FEW_SEATS)
+            .chain(FEW_SEATS..members.len())
+            .chain(0..FEW_SEATS)
+            .collect();
+        assert_eq!(*woken.lock(), order);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -78,6 +78,8 @@ impl Rhythm {
 #[derive(Debug)]
 pub(super) struct Clock {
     timer: Pin<Box<Sleep>>,
+    /// The timer has not rung, and knows whom to wake when it does.
+    is_armed: bool,
     rhythm: &'static Rhythm,
     expiry: Option<Instant>,
     login_deadline: Option<Instant>,
@@ -101,6 +103,7 @@ impl Clock {
         let first = earliest(first_ping, [login_deadline, next_tick]);
         Self {
             timer: Box::pin(sleep_until(first)),
+            is_armed: false,
             rhythm,
             expiry: None,
             login_deadline,
@@ -156,9 +159,21 @@ impl Clock {
         self.blocked_since.is_some()
     }
 
-    /// Ready when something may be due.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer.as_mut().poll(cx)
+    /// The waker that [`poll`](Self::poll) was given has been woken.
+    pub(super) fn rung(&mut self) {
+        self.is_armed = false;
+    }
+
+    /// Ready when something may be due. Until then it wakes what `bell` makes, once, and does not
+    /// look at its timer again before it has [`rung`](Self::rung).
+    pub(super) fn poll(&mut self, bell: impl FnOnce() -> Waker) -> Poll<()> {
+        if self.is_armed {
+            return Poll::Pending;
+        }
+        let bell = bell();
+        let polled = self.timer.as_mut().poll(&mut Context::from_waker(&bell));
+        self.is_armed = polled.is_pending();
+        polled
     }
 
     /// What is due, and sets the timer for what will be next.
@@ -210,9 +225,7 @@ impl Clock {
             self.next_tick,
             expiry,
         ];
-        self.timer
-            .as_mut()
-            .reset(earliest(self.next_ping, deadlines));
+        self.set_timer(earliest(self.next_ping, deadlines));
         match (is_ping_due, is_tick_due) {
             (true, _) => Due::Ping,
             (false, true) => Due::Tick,
@@ -222,8 +235,13 @@ impl Clock {
 
     fn ring_by(&mut self, deadline: Instant) {
         if self.timer.deadline() > deadline {
-            self.timer.as_mut().reset(deadline);
+            self.set_timer(deadline);
         }
+    }
+
+    fn set_timer(&mut self, deadline: Instant) {
+        self.timer.as_mut().reset(deadline);
+        self.is_armed = false;
     }
 }
 
@@ -240,7 +258,11 @@ mod tests {
     }
 
     async fn ring(clock: &mut Clock) -> Due {
-        std::future::poll_fn(|cx| clock.poll(cx)).await;
+        std::future::poll_fn(|cx| {
+            clock.rung();
+            clock.poll(|| cx.waker().clone())
+        })
+        .await;
         clock.due(&timeouts())
     }
 

@@ -10,7 +10,7 @@ use std::{
     io, mem,
     net::SocketAddr,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use crate::{
     close::{Close, CloseReason},
     fanout::Fanout,
     node::Node,
-    notifier::{Call, Instruction, Notifier},
+    notifier::{Call, Instruction, Notifier, Summons},
 };
 
 mod clock;
@@ -186,8 +186,11 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         // A peer that leaves unread what it is sent is not asked for more: its replies, or what its
         // rooms say. So those who talk all at once talk no faster than they listen, and nobody lags.
         let is_listening = !self.has_unread_replies() && !self.clock.is_blocked();
-        if let Poll::Ready(call) = self.notifier.poll(cx, self.rooms.outbox.ready()) {
-            wake.call = call;
+        if let Poll::Ready(summons) = self.notifier.poll(cx, self.rooms.outbox.ready()) {
+            if summons.has_clock_rung {
+                self.clock.rung();
+            }
+            wake.call = summons.call;
             is_ready = true;
             // Before it sleeps, the session looks at everything and leaves its waker there. Here it
             // would do so for nothing; but not twice running, or a busy room would stop the clock.
@@ -204,7 +207,8 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         if self.clock.is_blocked() && self.socket.poll_writable(cx).is_ready() {
             is_ready = true;
         }
-        if self.clock.poll(cx).is_ready() {
+        let bell = || Waker::from(self.notifier.clone());
+        if self.clock.poll(bell).is_ready() {
             wake.is_due = true;
             is_ready = true;
         }
@@ -251,12 +255,15 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     async fn rest(&mut self) -> Result<(), Close> {
         yield_now().await;
         let ready = self.rooms.outbox.ready();
-        let call = poll_fn(|cx| match self.notifier.poll(cx, ready) {
-            Poll::Ready(call) => Poll::Ready(call),
-            Poll::Pending => Poll::Ready(None),
+        let summons = poll_fn(|cx| match self.notifier.poll(cx, ready) {
+            Poll::Ready(summons) => Poll::Ready(summons),
+            Poll::Pending => Poll::Ready(Summons::default()),
         });
-        let call = call.await;
-        self.hear(call)?;
+        let summons = summons.await;
+        if summons.has_clock_rung {
+            self.clock.rung();
+        }
+        self.hear(summons.call)?;
         self.flush()
     }
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use socket2::SockRef;
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::TcpStream,
@@ -59,10 +60,21 @@ pub(super) struct Turn {
     pub(super) end: Option<Close>,
 }
 
+impl Turn {
+    fn ended_by(end: Close) -> Self {
+        Self {
+            end: Some(end),
+            ..Self::default()
+        }
+    }
+}
+
 /// One socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
+    /// The stream knows whom to wake when there is something to read, and there was nothing yet.
+    is_armed: bool,
     /// None where the peer has nothing to say: what it sends anyway is read, so that its end is
     /// noticed, and ignored.
     protocol: Option<WebSocketContext>,
@@ -81,6 +93,7 @@ impl Socket {
             .max_frame_size(Some(message_bytes_max));
         Self {
             stream,
+            is_armed: false,
             protocol: Some(WebSocketContext::new(Role::Server, Some(config))),
             is_deaf: false,
         }
@@ -90,6 +103,7 @@ impl Socket {
     pub(super) fn one_way(stream: TcpStream) -> Self {
         Self {
             stream,
+            is_armed: false,
             protocol: None,
             is_deaf: true,
         }
@@ -100,10 +114,16 @@ impl Socket {
         self.stream.try_io(Interest::READABLE, || Ok(())).is_ok()
     }
 
-    /// Ready when a read may bring something.
-    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when a read may bring something. To be polled by one task only: whom to wake is noted
+    /// once, until something has come.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_armed && !self.is_readable() {
+            return Poll::Pending;
+        }
         // An error is ready too: the read will meet it.
-        self.stream.poll_read_ready(cx).map(|_| ())
+        let polled = self.stream.poll_read_ready(cx).map(|_| ());
+        self.is_armed = polled.is_pending();
+        polled
     }
 
     /// Ready when a write may take something.
@@ -113,34 +133,45 @@ impl Socket {
 
     /// Reads once, and returns what that completed and how many bytes it was.
     pub(super) fn read(&mut self) -> (Turn, usize) {
-        READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
+        READ_BUFFER.with_borrow_mut(|buffer| match self.read_into(buffer) {
             Ok(0) => {
                 // Where there is no close frame, a peer closes by ending its stream.
                 let reason = match self.protocol {
                     Some(_) => CloseReason::PeerGone,
                     None => CloseReason::PeerClosed,
                 };
-                (
-                    Turn {
-                        end: Some(reason.into()),
-                        ..Turn::default()
-                    },
-                    0,
-                )
+                (Turn::ended_by(reason.into()), 0)
             }
             Ok(bytes) => (self.receive(&buffer[..bytes]), bytes),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (Turn::default(), 0),
             Err(error) => {
                 let end = Close::new(CloseReason::PeerGone, error.to_string());
-                (
-                    Turn {
-                        end: Some(end),
-                        ..Turn::default()
-                    },
-                    0,
-                )
+                (Turn::ended_by(end), 0)
             }
         })
+    }
+
+    /// One read. What does not fill the buffer was all that there is, so that the stream counts as
+    /// read to its end without a second call that finds nothing.
+    fn read_into(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.is_armed = false;
+        let mut read = Ok(0);
+        let socket = SockRef::from(&self.stream);
+        // In one: between a read and a note of its own that nothing is left, more could come.
+        let outcome = self.stream.try_io(Interest::READABLE, || {
+            read = (&*socket).read(buffer);
+            match read {
+                Ok(bytes) if 0 < bytes && bytes < buffer.len() => {
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                Err(ref error) => Err(error.kind().into()),
+                Ok(_) => Ok(()),
+            }
+        });
+        match read {
+            Ok(0) => outcome.map(|()| 0),
+            read => read,
+        }
     }
 
     /// Takes `input` as if it had just been read.
@@ -205,7 +236,7 @@ impl Socket {
     /// Reads once behind our close frame and forgets it; tells whether the peer is done: it has
     /// answered with its own close frame, or its stream has ended.
     pub(super) fn is_done_after_read(&mut self) -> bool {
-        READ_BUFFER.with_borrow_mut(|buffer| match self.stream.try_read(buffer) {
+        READ_BUFFER.with_borrow_mut(|buffer| match self.read_into(buffer) {
             Ok(0) => true,
             Ok(bytes) => self.has_answered_close(&buffer[..bytes]),
             Err(error) => error.kind() != io::ErrorKind::WouldBlock,

@@ -19,7 +19,7 @@ use slabcast::{
     fanout::{CatchUp, Dialect, Encode, Event, Fanout, Hub, Pace, Registry, Retired, RoomSetup},
     history::HistoryBudget,
     metrics::Deliveries,
-    notifier::Notifier,
+    notifier::{Notifier, Summons},
     outbox::Outbox,
 };
 use tokio::task::JoinSet;
@@ -225,7 +225,7 @@ async fn who_has_left_a_hub_is_out_of_it_even_if_it_ends_at_once() {
     tokio::task::yield_now().await;
     let polled = notifier.poll(&mut cx, &mut std::collections::VecDeque::new());
     assert!(
-        !matches!(&polled, Poll::Ready(Some(call)) if call.close.is_some()),
+        !matches!(&polled, Poll::Ready(Summons { call: Some(call), .. }) if call.close.is_some()),
         "it had left: {polled:?}"
     );
     assert_eq!(deliveries.due.value(), deliveries.discarded.value());
@@ -271,10 +271,13 @@ async fn a_hub_whose_task_dies_closes_its_members_and_counts_as_retired() {
     assert!(publish("fine").await.is_ok());
     assert!(publish("bug").await.is_err());
     let mut cx = Context::from_waker(Waker::noop());
-    let Poll::Ready(call) = notifier.poll(&mut cx, outbox.ready()) else {
+    let Poll::Ready(summons) = notifier.poll(&mut cx, outbox.ready()) else {
         panic!("nobody told the member");
     };
-    assert_eq!(call.unwrap().close.unwrap().reason, CloseReason::Internal);
+    assert_eq!(
+        summons.call.unwrap().close.unwrap().reason,
+        CloseReason::Internal
+    );
     assert!(publish("fine").await.is_err());
     drop(admission);
 }

@@ -1,7 +1,7 @@
 """What is run against every server."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -60,8 +60,9 @@ def full_ones() -> Iterator[Workload]:
                 for payload in (64, 1024):
                     yield one_room(members, publishers, window, payload)
     yield from (many_rooms(1_000, 10, window) for window in (1, 16))
-    yield from half_loaded(one_room(1_000, 16, 16, 64))
+    yield from half_loaded(one_room(1_000, 16, 16, 64), joins=1_000)
     yield idle(10_000)
+    yield churn(1_000, 0)
     yield churn(1_000, 1_000)
 
 
@@ -70,7 +71,7 @@ def quick_ones() -> Iterator[Workload]:
     yield from (one_room(100, publishers, 16, 64) for publishers in (1, 16))
     yield one_room(100, 16, 64, 1024)
     yield many_rooms(10, 10, 1)
-    yield from half_loaded(one_room(100, 16, 16, 64))
+    yield from half_loaded(one_room(100, 16, 16, 64), joins=100)
     yield idle(200)
     yield churn(100, 100)
 
@@ -111,9 +112,10 @@ def many_rooms(rooms: int, members: int, window: int) -> Workload:
     )
 
 
-def half_loaded(capacity: Workload) -> Iterator[Workload]:
+def half_loaded(capacity: Workload, joins: int) -> Iterator[Workload]:
+    """Without anybody who comes and goes, and with."""
     for half_of, whose in ((OWN, "what the server itself"), ("bun", "what Bun")):
-        yield Workload(
+        calm = Workload(
             name=f"half-{half_of}",
             kind=Kind.LATENCY,
             what=f"open loop, {capacity.connections:,} members, at half of {whose} delivered in {capacity.name}",
@@ -121,6 +123,13 @@ def half_loaded(capacity: Workload) -> Iterator[Workload]:
             publishers=capacity.publishers,
             half_of=half_of,
             of=capacity.name,
+        )
+        yield calm
+        yield replace(
+            calm,
+            name=f"{calm.name}-churn{joins}",
+            what=f"{calm.what}, beside {joins:,} joins and leaves a second",
+            churn=joins,
         )
 
 
