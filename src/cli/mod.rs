@@ -7,6 +7,7 @@ mod exec;
 mod log;
 mod publish;
 mod serve;
+mod service;
 mod settings;
 mod study;
 mod token;
