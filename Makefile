@@ -18,14 +18,14 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics conformance test-package test-peers deny deb bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-peers deny deb bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## everything: lint, Rust tests, documentation, release build, client suites, conformance, package, and the comparison
+test: ## everything: lint, Rust tests, documentation, release build, client suites, conformance, pages, package, and the comparison
 	@mkdir -p $(TARGET) && rm -f $(SLABCAST_SKIPPED)
-	@$(MAKE) lint test-rust doc build test-clients conformance test-package test-peers
+	@$(MAKE) lint test-rust doc build test-clients conformance test-docs test-package test-peers
 	@if [[ -s $(SLABCAST_SKIPPED) ]]; then echo 'Passed, but not everything was run:'; sort -u $(SLABCAST_SKIPPED); else echo 'Everything was run, and passed.'; fi
 
 lint: ## formatting and clippy, warnings are errors
@@ -62,6 +62,10 @@ test-metrics: $(BUILD) ## `/metrics` by `promtool`
 conformance: $(BUILD) ## Autobahn|Testsuite; FULL=1 on both engines
 	@$(PYTHON) -B -m unittest discover --quiet --start-directory tests/conformance
 	@CARGO_TARGET_DIR=$(TARGET) tests/conformance/run.sh $(if $(FULL),--engines lock hub)
+
+# The pages speak of the program and not of an engine: one is enough.
+test-docs: $(BUILD) ## every command and example of the pages
+	@tests/clients/run.sh docs
 
 test-package: $(BUILD) ## units, container file, completions and manual page
 	@tests/clients/run.sh package
