@@ -30,7 +30,7 @@ for shell in bash zsh fish; do "$SLABCAST_BIN" completions "$shell" >"$made/slab
 
 package=$target/debian/slabcast.deb
 mkdir -p "${package%/*}"
-cargo deb --no-build --output "$package" ${CI:+--locked}
+cargo deb --no-build --strip --output "$package" ${CI:+--locked}
 
 unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
@@ -47,7 +47,8 @@ done
 grep -qx /etc/slabcast/slabcast.toml "$unpacked/control/conffiles" || fail 'the configuration is no conffile'
 grep -q deb-systemd "$unpacked/control/postinst" || fail 'nothing enables the units'
 
-"$unpacked/root/usr/bin/slabcast" config check --config "$unpacked/root/etc/slabcast/slabcast.toml"
-"$unpacked/root/usr/bin/slabcast" exec --room package --listen 127.0.0.1:0 --exit-with-command -- true
+# Our own variables are none of the program's.
+env -i "$unpacked/root/usr/bin/slabcast" config check --config "$unpacked/root/etc/slabcast/slabcast.toml"
+env -i PATH="$PATH" "$unpacked/root/usr/bin/slabcast" exec --room package --listen 127.0.0.1:0 --exit-with-command -- true
 dpkg-deb --info "$package" | grep -E '^ (Package|Version|Architecture|Depends|Installed-Size):'
 echo "$package: unpacked, checked and run"
