@@ -18,14 +18,14 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics conformance test-peers deny bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-peers deny deb bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## everything: lint, Rust tests, documentation, release build, client suites, conformance, and the comparison
+test: ## everything: lint, Rust tests, documentation, release build, client suites, conformance, pages, package, and the comparison
 	@mkdir -p $(TARGET) && rm -f $(SLABCAST_SKIPPED)
-	@$(MAKE) lint test-rust doc build test-clients conformance test-peers
+	@$(MAKE) lint test-rust doc build test-clients conformance test-docs test-package test-peers
 	@if [[ -s $(SLABCAST_SKIPPED) ]]; then echo 'Passed, but not everything was run:'; sort -u $(SLABCAST_SKIPPED); else echo 'Everything was run, and passed.'; fi
 
 lint: ## formatting and clippy, warnings are errors
@@ -63,6 +63,13 @@ conformance: $(BUILD) ## Autobahn|Testsuite; FULL=1 on both engines
 	@$(PYTHON) -B -m unittest discover --quiet --start-directory tests/conformance
 	@CARGO_TARGET_DIR=$(TARGET) tests/conformance/run.sh $(if $(FULL),--engines lock hub)
 
+# The pages speak of the program and not of an engine: one is enough.
+test-docs: $(BUILD) ## every command and example of the pages
+	@tests/clients/run.sh docs
+
+test-package: $(BUILD) ## units, container file, completions and manual page
+	@tests/clients/run.sh package
+
 PEERS_RUST := --manifest-path bench/peers/rust/Cargo.toml
 
 # Two of the servers that take no time to install, once: that they start, and that nothing is lost.
@@ -78,6 +85,10 @@ test-peers: $(BUILD) ## the comparison with other servers, in short
 deny: ## licences, sources and duplicates of the dependencies
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check licenses bans sources; \
 	else echo 'SKIPPED: deny: cargo-deny is not installed (cargo install cargo-deny)'; fi
+
+# The conffile is the default configuration as it is; completions and pages are the program's own.
+deb: $(BUILD) ## the Debian package, unpacked and run
+	@tests/packaging/deb.sh
 
 bench: ## all benches; an hour or more
 	$(CARGO) bench $(LOCKED)

@@ -44,3 +44,8 @@ pub mod publication;
 pub mod server;
 pub mod session;
 mod sync;
+
+/// The examples in the README, so that they compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

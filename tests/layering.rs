@@ -404,6 +404,13 @@ fn prometheus_is_named_in_one_file_only() {
 }
 
 #[test]
+fn the_service_manager_is_named_in_one_file_only() {
+    for foreign in ["sd_notify", "listenfd"] {
+        is_named_only_where(foreign, |file| file == Path::new("cli/service.rs"));
+    }
+}
+
+#[test]
 fn the_lock_implementation_is_named_in_one_file_only() {
     is_named_only_where("parking_lot", |file| file == Path::new("sync.rs"));
     let blocking = [

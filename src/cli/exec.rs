@@ -1,18 +1,19 @@
 //! `slabcast exec`: runs the server and a command, and makes a room of what the command writes.
 
-use std::{ffi::OsString, future::Future, io, process::ExitCode, time::Duration};
+use std::{ffi::OsString, future::Future, io, net::TcpListener, process::ExitCode, time::Duration};
 
 use clap::Args;
 use slabcast::{
     config::{Engine, Loaded, PublishRight, RoomConfig, units::parse_duration},
     fanout::{Fanout, Hub, Registry},
     id::RoomName,
-    server::{ServeError, Server},
+    server::ServeError,
 };
 
 use super::{
     EXIT_FAILED, fail, say,
     serve::{self, Prepared},
+    service,
     settings::Settings,
 };
 use crate::exec::{self, Ended, StartError};
@@ -107,12 +108,13 @@ pub(super) fn run(exec: Exec) -> ExitCode {
     };
     let Prepared {
         loaded,
+        listener,
         runtime,
         shutdown,
     } = prepared;
     let served = match loaded.config.engine {
-        Engine::Lock => runtime.block_on(serve::<Registry>(job, loaded, shutdown)),
-        Engine::Hub => runtime.block_on(serve::<Hub>(job, loaded, shutdown)),
+        Engine::Lock => runtime.block_on(serve::<Registry>(job, loaded, listener, shutdown)),
+        Engine::Hub => runtime.block_on(serve::<Hub>(job, loaded, listener, shutdown)),
     };
     match served {
         Ok(None) => ExitCode::SUCCESS,
@@ -136,6 +138,7 @@ pub(super) fn run(exec: Exec) -> ExitCode {
 async fn serve<F: Fanout>(
     job: Job,
     loaded: Loaded,
+    listener: Option<TcpListener>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<Option<Ended>, Failure> {
     let Job {
@@ -146,14 +149,15 @@ async fn serve<F: Fanout>(
     } = job;
     let options = room_options(&loaded, &room);
     // First the address, so that no command runs for a server that can't be.
-    let server = Server::<F>::bind(loaded.config)
+    let server = serve::listen::<F>(loaded.config, listener)
         .await
         .map_err(Failure::Serve)?;
     let node = server.node().clone();
     node.keep_room(&room, &options);
     let (leash, running) = exec::start(&command, grace).await.map_err(Failure::Start)?;
-    serve::say_where(&server);
+    let address = serve::say_where(&server);
     say(format_args!("the command's output is the room {room}\n"));
+    service::ready(&node, address);
     let mut relaying = tokio::spawn(exec::relay(node, room, running));
     let mut ended = None;
     let until = async {
@@ -161,6 +165,7 @@ async fn serve<F: Fanout>(
             () = shutdown => {}
             relayed = &mut relaying, if exit_with_command => ended = relayed.ok(),
         }
+        service::stopping();
         leash.let_go().await;
         // Its last lines and its end are published before anybody is told to go.
         if ended.is_none() {

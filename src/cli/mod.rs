@@ -5,8 +5,10 @@ mod config;
 mod connect;
 mod exec;
 mod log;
+mod manual;
 mod publish;
 mod serve;
+mod service;
 mod settings;
 mod study;
 mod token;
@@ -83,6 +85,12 @@ enum Command {
     Config(config::Command),
     /// Compare the lock engine and the actor engine on this machine, and write a report.
     Study(study::Arguments),
+    /// Print what a shell completes commands and options by.
+    #[command(after_help = manual::COMPLETIONS_EXAMPLES)]
+    Completions(manual::Completions),
+    /// Print the manual page.
+    #[command(after_help = manual::MAN_EXAMPLES)]
+    Man(manual::Pages),
 }
 
 impl Cli {
@@ -99,6 +107,8 @@ impl Cli {
             Some(Command::Token(token)) => token::run(*token),
             Some(Command::Config(command)) => config::run(command),
             Some(Command::Study(arguments)) => study::run(arguments),
+            Some(Command::Completions(completions)) => manual::completions(&completions),
+            Some(Command::Man(pages)) => manual::man(pages),
         }
     }
 }

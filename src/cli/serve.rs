@@ -1,6 +1,13 @@
 //! `slabcast serve`: runs the server until it is told to stop.
 
-use std::{future::Future, io, net::SocketAddr, process, process::ExitCode, thread};
+use std::{
+    future::Future,
+    io,
+    net::{SocketAddr, TcpListener},
+    process,
+    process::ExitCode,
+    thread,
+};
 
 use slabcast::{
     config::{Config, Engine, Loaded},
@@ -14,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    EXIT_FAILED, EXIT_MISUSED, fail, log, say,
+    EXIT_FAILED, EXIT_MISUSED, fail, log, say, service,
     settings::{Ready, Settings},
 };
 
@@ -32,6 +39,8 @@ const TURNS_FOR_SHARED_QUEUE: u32 = 2;
 /// What every subcommand that serves begins with.
 pub(super) struct Prepared<S> {
     pub(super) loaded: Loaded,
+    /// What a service manager has handed over to listen on.
+    pub(super) listener: Option<TcpListener>,
     pub(super) runtime: Runtime,
     /// Ready when the program is told to stop.
     pub(super) shutdown: S,
@@ -44,12 +53,13 @@ pub(super) fn run(settings: Settings) -> ExitCode {
     };
     let Prepared {
         loaded: Loaded { config, .. },
+        listener,
         runtime,
         shutdown,
     } = prepared;
     let served = match config.engine {
-        Engine::Lock => runtime.block_on(serve::<Registry>(config, shutdown)),
-        Engine::Hub => runtime.block_on(serve::<Hub>(config, shutdown)),
+        Engine::Lock => runtime.block_on(serve::<Registry>(config, listener, shutdown)),
+        Engine::Hub => runtime.block_on(serve::<Hub>(config, listener, shutdown)),
     };
     match served {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,6 +77,7 @@ pub(super) fn prepare(
     let Ready { loaded, log_filter } =
         settings.load().map_err(|error| fail(error, EXIT_MISUSED))?;
     log::start(log_filter, loaded.config.log.format);
+    let listener = service::handed_over().map_err(|error| fail(error, EXIT_MISUSED))?;
     let failed = |what, error| fail(format_args!("{what}: {error}"), EXIT_FAILED);
     let runtime = scheduler()
         .enable_all()
@@ -77,6 +88,7 @@ pub(super) fn prepare(
         .map_err(|error| failed("signals can't be listened for", error))?;
     Ok(Prepared {
         loaded,
+        listener,
         runtime,
         shutdown,
     })
@@ -101,9 +113,10 @@ fn scheduler() -> Builder {
 
 async fn serve<F: Fanout>(
     config: Config,
+    listener: Option<TcpListener>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let server = Server::<F>::bind(config).await?;
+    let server = listen::<F>(config, listener).await?;
     let address = say_where(&server);
     if address.ip().is_loopback() {
         say("open it in two browser tabs and chat; stop with ctrl-c\n");
@@ -114,7 +127,23 @@ async fn serve<F: Fanout>(
             "the API key of this run is {key} (set api.key or SLABCAST_API_KEY for one that stays)\n"
         ));
     }
-    server.run(shutdown).await
+    service::ready(server.node(), address);
+    let until = async {
+        shutdown.await;
+        service::stopping();
+    };
+    server.run(until).await
+}
+
+/// A server on the socket that was handed over, or else where the configuration says.
+pub(super) async fn listen<F: Fanout>(
+    config: Config,
+    listener: Option<TcpListener>,
+) -> Result<Server<F>, ServeError> {
+    match listener {
+        Some(listener) => Server::on(listener, config),
+        None => Server::bind(config).await,
+    }
 }
 
 /// Prints where `server` listens, and returns it.

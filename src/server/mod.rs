@@ -53,6 +53,8 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
+    /// The socket that it was given can't be used.
+    Socket(io::Error),
 }
 
 impl fmt::Display for ServeError {
@@ -65,6 +67,9 @@ impl fmt::Display for ServeError {
                     "can't listen on {addr}: {source} (set another one with --listen)"
                 )
             }
+            Self::Socket(source) => {
+                write!(f, "can't listen on the socket that it was given: {source}")
+            }
         }
     }
 }
@@ -73,7 +78,7 @@ impl std::error::Error for ServeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Config(error) => error.source(),
-            Self::Bind { source, .. } => Some(source),
+            Self::Bind { source, .. } | Self::Socket(source) => Some(source),
         }
     }
 }
@@ -89,6 +94,31 @@ impl<F: Fanout> Server<F> {
         let bind_error = |source| ServeError::Bind { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(bind_error)?;
         let local_addr = listener.local_addr().map_err(bind_error)?;
+        Self::with_listener(listener, local_addr, config)
+    }
+
+    /// Checks `config` and takes a socket that listens already, such as one of a service manager's.
+    /// Where that one listens is what counts as `config.listen`: who may connect goes by it.
+    ///
+    /// # Errors
+    /// [`ServeError`], when the configuration makes no sense there, or the socket can't be used.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime, which the socket is registered with.
+    pub fn on(listener: std::net::TcpListener, mut config: Config) -> Result<Self, ServeError> {
+        config.listen = listener.local_addr().map_err(ServeError::Socket)?;
+        let config = config.validate().map_err(ServeError::Config)?;
+        listener.set_nonblocking(true).map_err(ServeError::Socket)?;
+        let listener = TcpListener::from_std(listener).map_err(ServeError::Socket)?;
+        let local_addr = config.listen;
+        Self::with_listener(listener, local_addr, config)
+    }
+
+    fn with_listener(
+        listener: TcpListener,
+        local_addr: SocketAddr,
+        config: Config,
+    ) -> Result<Self, ServeError> {
         let api_key = config.api.key.clone().unwrap_or_else(Secret::random);
         Ok(Self {
             node: Node::new(config).map_err(ServeError::Config)?,

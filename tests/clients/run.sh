@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs one of the client suites against $SLABCAST_BIN: run.sh node | python | browser | metrics
+# Runs one of the suites against $SLABCAST_BIN: run.sh node | python | browser | metrics | docs | package
 #
 # Installs what it needs into this folder, and with apt-get what belongs to the system. What is
 # missing all the same is a failure where CI is set; elsewhere it is said, and noted in the file
@@ -12,13 +12,19 @@ readonly PYTHON_OLDEST=3.11
 readonly suite=${1:-}
 shift || true
 
-omit() {
+# Something is missing, and with it a part of the suite.
+miss() {
   if [[ -n ${CI:-} ]]; then
     echo "FAILED: $suite clients: $1" >&2
     exit 1
   fi
   echo "SKIPPED: $suite clients: $1"
   if [[ -n ${SLABCAST_SKIPPED:-} ]]; then echo "SKIPPED: $suite clients: $1" >>"$SLABCAST_SKIPPED"; fi
+}
+
+# The same for all of it.
+omit() {
+  miss "$1"
   exit 0
 }
 
@@ -112,11 +118,37 @@ need_promtool() {
 }
 
 fetch_promtool() {
+  fetch prometheus .promtool && [[ -x $PROMTOOL ]]
+}
+
+# Unpacked, too, and for the same reason. The tests of one that can't be had are left out.
+want_server() {
+  local variable=${1^^}
+  declare -gx "$variable=$(command -v "$1" || find "$PWD/.$1" -path "*bin/$1" -type f -perm -u+x 2>/dev/null | head -n 1)"
+  if [[ -z ${!variable} ]]; then
+    fetch "$1" ".$1" || miss "$1 is missing and can't be fetched: apt-get install $1, or set $variable"
+    declare -gx "$variable=$(find "$PWD/.$1" -path "*bin/$1" -type f -perm -u+x 2>/dev/null | head -n 1)"
+  fi
+}
+
+# Unpacks a package of the system's into a folder here.
+fetch() {
   { has apt-get && has dpkg-deb; } || return 1
-  mkdir -p .promtool
-  echo "Fetching promtool with apt-get"
-  (cd .promtool && { apt-get -qq download prometheus || { apt_update && apt-get -qq download prometheus; }; }) || return 1
-  dpkg-deb -x .promtool/prometheus_*.deb .promtool && [[ -x $PROMTOOL ]]
+  mkdir -p "$2"
+  echo "Fetching $1 with apt-get"
+  (cd "$2" && { apt-get -qq download "$1" || { apt_update && apt-get -qq download "$1"; }; }) || return 1
+  dpkg-deb -x "$2/$1"_*.deb "$2"
+}
+
+# A program of the system's, without which some tests are left out: want_tool program package.
+want_tool() {
+  has "$1" || apt_install "$2" || miss "$1 is missing and can't be installed: apt-get install $2"
+}
+
+need_network_namespace() {
+  namespace=(--net)
+  [[ $(id -u) -eq 0 ]] || namespace+=(--map-root-user)
+  unshare "${namespace[@]}" true 2>/dev/null || omit "a network namespace can't be had (unshare ${namespace[*]})"
 }
 
 # Every test has a limit of its own; this one is for a runner that hangs.
@@ -149,8 +181,28 @@ case $suite in
     need_promtool
     limited node --test --test-reporter=spec "$@" metrics/*.test.mjs
     ;;
+  docs)
+    need_binary
+    need_node_modules
+    need_venv
+    need_curl
+    need_promtool
+    want_server nginx
+    want_server caddy
+    need_network_namespace
+    # Port 8080 of the pages is free there, and nothing that a page says reaches anybody else.
+    limited unshare "${namespace[@]}" .venv/bin/python -B -m unittest discover --start-directory ../docs "$@"
+    ;;
+  package)
+    need_binary
+    need_venv
+    need_curl
+    want_tool systemd-analyze systemd
+    want_tool strace strace
+    limited .venv/bin/python -B -m unittest discover --start-directory ../packaging "$@"
+    ;;
   *)
-    echo "usage: $0 node | python | browser | metrics" >&2
+    echo "usage: $0 node | python | browser | metrics | docs | package" >&2
     exit 2
     ;;
 esac

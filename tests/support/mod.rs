@@ -459,31 +459,41 @@ pub struct Program {
 impl Program {
     /// Starts it with these `--set` options.
     pub async fn start(settings: &[&str]) -> Self {
-        Self::start_by(
-            tokio::process::Command::new(env!("CARGO_BIN_EXE_slabcast")),
-            settings,
-            &[],
-        )
-        .await
+        Self::start_by(Self::command(), settings, &[]).await
+    }
+
+    fn command() -> tokio::process::Command {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_slabcast"));
+        command.stdin(std::process::Stdio::null());
+        command
     }
 
     /// Starts `slabcast exec` with these options and this command, in the room `build`.
     pub async fn exec(options: &[&str], argv: &[&str]) -> Self {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_slabcast"));
+        let mut command = Self::command();
         command.args(["exec", "--room", "build"]).args(options);
         Self::start_by(command, &[], &[&["--"], argv].concat()).await
     }
 
     /// The same under a limit of open files, which it can't raise.
     pub async fn start_with_descriptors(descriptors: usize, settings: &[&str]) -> Self {
-        let mut shell = tokio::process::Command::new("sh");
-        // `exec`, so that the child is the program and not the shell.
-        let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
-        shell.args(["-c", &script, env!("CARGO_BIN_EXE_slabcast")]);
+        let shell = Self::in_shell(&format!("ulimit -n {descriptors} &&"));
         Self::start_by(shell, settings, &[]).await
     }
 
-    async fn start_by(
+    /// The program by a shell, in which `before` comes first: settings of a process, or variables.
+    pub fn in_shell(before: &str) -> tokio::process::Command {
+        let mut shell = tokio::process::Command::new("sh");
+        // `exec`, so that the child is the program and not the shell.
+        let script = format!("{before} exec \"$0\" \"$@\"");
+        shell
+            .args(["-c", &script, env!("CARGO_BIN_EXE_slabcast")])
+            .stdin(std::process::Stdio::null());
+        shell
+    }
+
+    /// By this command, whose standard input is its own affair.
+    pub async fn start_by(
         mut command: tokio::process::Command,
         settings: &[&str],
         rest: &[&str],
@@ -496,7 +506,6 @@ impl Program {
         let mut child = command
             .args(rest)
             .env_clear()
-            .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped())
             .kill_on_drop(true)
             .spawn()
