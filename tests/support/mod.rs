@@ -5,6 +5,8 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod books;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -449,6 +451,9 @@ impl Goodbye {
     }
 }
 
+/// What a program logs, where a test says nothing of it.
+const LOG_FILTER: &str = "error";
+
 /// The program itself, as a process of its own, which ends with the test.
 pub struct Program {
     pub addr: SocketAddr,
@@ -461,6 +466,7 @@ impl Program {
     pub async fn start(settings: &[&str]) -> Self {
         Self::start_by(
             tokio::process::Command::new(env!("CARGO_BIN_EXE_slabcast")),
+            LOG_FILTER,
             settings,
             &[],
         )
@@ -471,7 +477,7 @@ impl Program {
     pub async fn exec(options: &[&str], argv: &[&str]) -> Self {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_slabcast"));
         command.args(["exec", "--room", "build"]).args(options);
-        Self::start_by(command, &[], &[&["--"], argv].concat()).await
+        Self::start_by(command, LOG_FILTER, &[], &[&["--"], argv].concat()).await
     }
 
     /// The same under a limit of open files, which it can't raise.
@@ -480,16 +486,17 @@ impl Program {
         // `exec`, so that the child is the program and not the shell.
         let script = format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"");
         shell.args(["-c", &script, env!("CARGO_BIN_EXE_slabcast")]);
-        Self::start_by(shell, settings, &[]).await
+        Self::start_by(shell, LOG_FILTER, settings, &[]).await
     }
 
     async fn start_by(
         mut command: tokio::process::Command,
+        log_filter: &str,
         settings: &[&str],
         rest: &[&str],
     ) -> Self {
         use tokio::io::AsyncBufReadExt as _;
-        command.args(["--listen", "127.0.0.1:0", "--log", "error"]);
+        command.args(["--listen", "127.0.0.1:0", "--log", log_filter]);
         for setting in settings {
             command.args(["--set", setting]);
         }
@@ -527,11 +534,7 @@ impl Program {
 
     /// Sends it a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = std::process::Command::new("kill")
-            .args([format!("-{name}"), self.pid().to_string()])
-            .status()
-            .unwrap();
-        assert!(status.success(), "{status}");
+        books::signal(self.pid(), name);
     }
 
     /// Its exit code, once it has ended.
