@@ -109,6 +109,7 @@ pub(super) fn run(exec: Exec) -> ExitCode {
         loaded,
         runtime,
         shutdown,
+        log: _log,
     } = prepared;
     let served = match loaded.config.engine {
         Engine::Lock => runtime.block_on(serve::<Registry>(job, loaded, shutdown)),
