@@ -11,14 +11,14 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, PipeReader, PipeWriter, Read as _},
     net::SocketAddr,
-    process::Stdio,
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
 use support::{
-    Peer, Program,
+    Peer, Program, TestServer,
     books::{NO_HISTORY, raise_descriptor_limit, signal},
-    soon,
+    config, soon,
 };
 
 /// Takes nothing: each write fails as it does on a full disk.
@@ -155,4 +155,70 @@ async fn a_standard_output_that_nobody_reads_stops_nobody() {
         let status = soon("its end", child.wait()).await.unwrap();
         assert_eq!(status.code(), Some(0), "{status}");
     }
+}
+
+/// What the program does with its standard output there.
+fn run(args: &[&str], stdout: impl Into<Stdio>) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_slabcast"))
+        .args(args)
+        .env_clear()
+        .env(
+            "SLABCAST_TOKENS_HMAC_SECRET",
+            "a-secret-of-the-tests-32-bytes-or-more",
+        )
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap()
+}
+
+async fn with_results(try_one: impl Fn(Vec<String>) + Send + 'static) {
+    let server = TestServer::start(config(|_| ())).await;
+    let url = format!("ws://{}/ws/{{room}}", server.addr);
+    let bench = ["bench", &url, "--connections=4", "--duration=100ms"];
+    let bench = [&bench[..], &["--warm-up=50ms"]].concat();
+    let json = [&bench[..], &["--json"]].concat();
+    let all: Vec<Vec<String>> = [
+        &["config", "default"][..],
+        &["config", "check"],
+        &["token", "--user", "ada"],
+        &bench,
+        &json,
+    ]
+    .iter()
+    .map(|args| args.iter().map(|arg| (*arg).to_owned()).collect())
+    .collect();
+    tokio::task::spawn_blocking(move || all.into_iter().for_each(try_one))
+        .await
+        .unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_can_not_be_written_is_a_failure() {
+    with_results(|args| {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let output = run(&args, full());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {stderr}");
+        assert!(
+            stderr.contains("can't write to standard output") && stderr.contains("No space left"),
+            "{args:?}: {stderr}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_read_enough_of_a_result_is_no_failure() {
+    with_results(|args| {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let (reader, writer) = pipe();
+        drop(reader);
+        let output = run(&args, writer);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {stderr}");
+    })
+    .await;
 }
