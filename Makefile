@@ -18,14 +18,14 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics test-peers deny bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics test-faults test-peers deny bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## everything: lint, Rust tests, documentation, release build, client suites, and the comparison
+test: ## everything: lint, Rust tests, documentation, release build, client suites, faults, and the comparison
 	@mkdir -p $(TARGET) && rm -f $(SLABCAST_SKIPPED)
-	@$(MAKE) lint test-rust doc build test-clients test-peers
+	@$(MAKE) lint test-rust doc build test-clients test-faults test-peers
 	@if [[ -s $(SLABCAST_SKIPPED) ]]; then echo 'Passed, but not everything was run:'; sort -u $(SLABCAST_SKIPPED); else echo 'Everything was run, and passed.'; fi
 
 lint: ## formatting and clippy, warnings are errors
@@ -57,6 +57,9 @@ test-browser: $(BUILD) ## the page in Chromium
 
 test-metrics: $(BUILD) ## `/metrics` by `promtool`
 	@$(call ON_EVERY_ENGINE,metrics)
+
+test-faults: $(BUILD) ## networks, disks, clocks and peers that fail
+	@$(call ON_EVERY_ENGINE,faults)
 
 PEERS_RUST := --manifest-path bench/peers/rust/Cargo.toml
 
