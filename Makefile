@@ -18,7 +18,7 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics test-faults test-peers deny bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics test-faults test-peers soak deny bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,8 +58,15 @@ test-browser: $(BUILD) ## the page in Chromium
 test-metrics: $(BUILD) ## `/metrics` by `promtool`
 	@$(call ON_EVERY_ENGINE,metrics)
 
-test-faults: $(BUILD) ## networks, disks, clocks and peers that fail
+test-faults: $(BUILD) ## networks, disks, clocks and peers that fail, and a short soak
 	@$(call ON_EVERY_ENGINE,faults)
+	@for engine in lock hub; do $(PYTHON) -B tests/faults/soak.py --seconds 12 --connections 1000 --engine $$engine; done
+
+MINUTES ?= 3
+
+soak: $(BUILD) ## 17000 connections for MINUTES=3 on each engine, while others come and go; twenty terminations
+	@for engine in lock hub; do $(PYTHON) -B tests/faults/soak.py --seconds $$(($(MINUTES) * 60)) --engine $$engine; done
+	$(CARGO) test $(LOCKED) --release --test sigterm -- --ignored
 
 PEERS_RUST := --manifest-path bench/peers/rust/Cargo.toml
 
