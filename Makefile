@@ -18,14 +18,14 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-peers deny deb bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-faults test-peers soak deny deb bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## everything: lint, Rust tests, documentation, release build, client suites, conformance, pages, package, and the comparison
+test: ## everything: lint, Rust tests, documentation, release build, client suites, conformance, pages, package, faults, and the comparison
 	@mkdir -p $(TARGET) && rm -f $(SLABCAST_SKIPPED)
-	@$(MAKE) lint test-rust doc build test-clients conformance test-docs test-package test-peers
+	@$(MAKE) lint test-rust doc build test-clients conformance test-docs test-package test-faults test-peers
 	@if [[ -s $(SLABCAST_SKIPPED) ]]; then echo 'Passed, but not everything was run:'; sort -u $(SLABCAST_SKIPPED); else echo 'Everything was run, and passed.'; fi
 
 lint: ## formatting and clippy, warnings are errors
@@ -69,6 +69,16 @@ test-docs: $(BUILD) ## every command and example of the pages
 
 test-package: $(BUILD) ## units, container file, completions and manual page
 	@tests/clients/run.sh package
+
+test-faults: $(BUILD) ## networks, disks, clocks and peers that fail, and a short soak
+	@$(call ON_EVERY_ENGINE,faults)
+	@for engine in lock hub; do $(PYTHON) -B tests/faults/soak.py --seconds 12 --connections 1000 --engine $$engine; done
+
+MINUTES ?= 3
+
+soak: $(BUILD) ## 17000 connections for MINUTES=3 on each engine, while others come and go; twenty terminations
+	@for engine in lock hub; do $(PYTHON) -B tests/faults/soak.py --seconds $$(($(MINUTES) * 60)) --engine $$engine; done
+	$(CARGO) test $(LOCKED) --release --test sigterm -- --ignored
 
 PEERS_RUST := --manifest-path bench/peers/rust/Cargo.toml
 

@@ -14,8 +14,8 @@ use std::{
 
 use serde_json::json;
 use support::{
-    Goodbye, PATIENCE, Peer, Program, Response, ServerFrame, TestServer, client_frame, config,
-    read_head, read_to_end, soon, upgrade_request, upgraded,
+    Goodbye, PATIENCE, Peer, Program, Response, ServerFrame, TestServer, books::cpu_time,
+    client_frame, config, read_head, read_to_end, soon, upgrade_request, upgraded,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -30,17 +30,6 @@ const PING: u8 = 0x89;
 
 async fn connect(addr: std::net::SocketAddr) -> TcpStream {
     soon("connecting", TcpStream::connect(addr)).await.unwrap()
-}
-
-/// Processor time that a process has taken since its start.
-fn cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    // Behind the name, which may hold anything: field 14 and 15 of proc(5), the name being 2.
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let ticks = fields.split_ascii_whitespace().skip(11).take(2);
-    let ticks: u64 = ticks.map(|field| field.parse::<u64>().unwrap()).sum();
-    // USER_HZ, which is 100 wherever Linux runs today.
-    Duration::from_millis(10 * ticks)
 }
 
 /// The most memory that a process has had so far, in MiB.

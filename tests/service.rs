@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use support::{Program, Response, soon};
+use support::{LOG_FILTER, Program, Response, soon};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::UnixDatagram, process::Command};
 
@@ -102,7 +102,7 @@ async fn refused(mut command: Command) -> (Option<i32>, String) {
 async fn the_manager_is_told_of_readiness_once_it_listens_and_of_a_drain_when_it_begins() {
     let manager = Manager::new();
     let shell = Program::in_shell(&manager.variable());
-    let mut program = Program::start_by(shell, &[], &[]).await;
+    let mut program = Program::start_by(shell, LOG_FILTER, &[], &[]).await;
     let ready = manager.told().await;
     let mut lines = ready.lines();
     assert_eq!(lines.next(), Some("READY=1"));
@@ -122,7 +122,7 @@ async fn exec_tells_the_manager_the_same() {
     let manager = Manager::new();
     let mut shell = Program::in_shell(&manager.variable());
     shell.args(["exec", "--room", "build"]);
-    let mut program = Program::start_by(shell, &[], &["--", "sleep", "60"]).await;
+    let mut program = Program::start_by(shell, LOG_FILTER, &[], &["--", "sleep", "60"]).await;
     assert!(manager.told().await.starts_with("READY=1\n"));
     program.signal("TERM");
     assert_eq!(manager.told().await.trim_end(), "STOPPING=1");
@@ -138,7 +138,7 @@ async fn a_watchdog_is_fed_twice_in_its_time() {
         PATIENCE.as_micros(),
         manager.variable()
     );
-    let program = Program::start_by(Program::in_shell(&variables), &[], &[]).await;
+    let program = Program::start_by(Program::in_shell(&variables), LOG_FILTER, &[], &[]).await;
     assert!(manager.told().await.starts_with("READY=1\n"));
     assert_eq!(manager.told().await.trim_end(), "WATCHDOG=1");
     for _ in 0..2 {
@@ -156,7 +156,7 @@ async fn a_watchdog_is_fed_twice_in_its_time() {
 async fn a_watchdog_of_another_process_is_not_fed() {
     let manager = Manager::new();
     let variables = format!("WATCHDOG_USEC=2000 WATCHDOG_PID=1 {}", manager.variable());
-    let mut program = Program::start_by(Program::in_shell(&variables), &[], &[]).await;
+    let mut program = Program::start_by(Program::in_shell(&variables), LOG_FILTER, &[], &[]).await;
     assert!(manager.told().await.starts_with("READY=1\n"));
     program.signal("TERM");
     assert_eq!(manager.told().await.trim_end(), "STOPPING=1");
@@ -166,7 +166,8 @@ async fn a_watchdog_of_another_process_is_not_fed() {
 #[tokio::test]
 async fn a_socket_that_is_handed_over_is_served_in_place_of_listen() {
     let (listener, addr) = loopback();
-    let mut program = Program::start_by(with_socket(HAND_OVER, listener), &[], &[]).await;
+    let mut program =
+        Program::start_by(with_socket(HAND_OVER, listener), LOG_FILTER, &[], &[]).await;
     assert_eq!(program.addr, addr);
     is_healthy(addr).await;
     // It is not put aside for somebody else, but closed with the server.
@@ -183,14 +184,14 @@ async fn a_socket_that_is_handed_over_is_served_in_place_of_listen() {
 async fn nobody_is_refused_while_the_server_is_replaced() {
     let (listener, addr) = loopback();
     let copy = listener.try_clone().unwrap();
-    let mut program = Program::start_by(with_socket(HAND_OVER, copy), &[], &[]).await;
+    let mut program = Program::start_by(with_socket(HAND_OVER, copy), LOG_FILTER, &[], &[]).await;
     is_healthy(addr).await;
     program.signal("TERM");
     assert_eq!(program.exit_code().await, Some(0));
     // Nobody serves now, and the socket listens on.
     let mut waiting = tokio::net::TcpStream::connect(addr).await.unwrap();
     ask_health(&mut waiting).await;
-    let successor = Program::start_by(with_socket(HAND_OVER, listener), &[], &[]).await;
+    let successor = Program::start_by(with_socket(HAND_OVER, listener), LOG_FILTER, &[], &[]).await;
     assert_eq!(successor.addr, addr);
     assert_eq!(Response::read(&mut waiting).await.status, 200);
 }
@@ -204,7 +205,7 @@ async fn a_socket_beyond_loopback_wants_tokens_as_listen_does() {
     assert!(said.contains("would let the whole network in"), "{said}");
     let before = format!("{HAND_OVER} SLABCAST_ANONYMOUS=true");
     let shell = with_socket(&before, listener);
-    let program = Program::start_by(shell, &[], &[]).await;
+    let program = Program::start_by(shell, LOG_FILTER, &[], &[]).await;
     assert!(program.addr.ip().is_unspecified());
 }
 
@@ -212,7 +213,7 @@ async fn a_socket_beyond_loopback_wants_tokens_as_listen_does() {
 async fn a_socket_for_another_process_is_left_alone() {
     let (listener, addr) = loopback();
     let before = "exec 3<&0 0</dev/null; LISTEN_PID=1 LISTEN_FDS=1";
-    let program = Program::start_by(with_socket(before, listener), &[], &[]).await;
+    let program = Program::start_by(with_socket(before, listener), LOG_FILTER, &[], &[]).await;
     assert_ne!(program.addr, addr);
     is_healthy(program.addr).await;
 }
@@ -246,7 +247,7 @@ async fn the_command_of_exec_gets_neither_the_socket_nor_a_word_of_it() {
     let mut shell = with_socket(HAND_OVER, copy);
     shell.args(["exec", "--room", "build"]);
     let script = "env; ls -l /proc/self/fd/; echo over";
-    let program = Program::start_by(shell, &[], &["--", "sh", "-c", script]).await;
+    let program = Program::start_by(shell, LOG_FILTER, &[], &["--", "sh", "-c", script]).await;
     assert_eq!(program.addr, addr);
     let mut watcher = support::Peer::connect(addr, "/ws/build?since=start").await;
     let mut lines = Vec::new();

@@ -10,7 +10,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use slabcast::config::units::{UnitError, format_size, parse_duration, parse_size};
 
-use super::{EXIT_FAILED, EXIT_MISUSED, fail, say};
+use super::{EXIT_FAILED, EXIT_MISUSED, fail, say_result};
 use crate::load::{
     self, Drive, HeardBy, Latency, Limit, LoadError, Outcome, Plan, Progress, Speech, Stage, Use,
 };
@@ -147,18 +147,17 @@ pub(super) fn run(bench: Bench) -> ExitCode {
         Ok(outcome) => outcome,
         Err(error) => return fail(&error, exit_code(&error)),
     };
-    if is_json {
-        match serde_json::to_string_pretty(&outcome) {
-            Ok(text) => say(format_args!("{text}\n")),
-            Err(error) => return fail(error, EXIT_FAILED),
-        }
-    } else {
-        say(Table(&outcome));
-    }
-    if is_clean(&outcome) {
+    let code = if is_clean(&outcome) {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(EXIT_FAILED)
+    };
+    if !is_json {
+        return say_result(Table(&outcome), code);
+    }
+    match serde_json::to_string_pretty(&outcome) {
+        Ok(text) => say_result(format_args!("{text}\n"), code),
+        Err(error) => fail(error, EXIT_FAILED),
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use slabcast::config::DEFAULT_TOML;
 
-use super::{EXIT_MISUSED, fail, say, settings::Settings};
+use super::{EXIT_MISUSED, fail, say_result, settings::Settings};
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -25,11 +25,10 @@ pub(super) enum Command {
 
 pub(super) fn run(command: Command) -> ExitCode {
     match command {
-        Command::Default => say(DEFAULT_TOML),
+        Command::Default => say_result(DEFAULT_TOML, ExitCode::SUCCESS),
         Command::Check(settings) => match settings.load() {
-            Ok(_) => say("configuration is valid\n"),
-            Err(error) => return fail(error, EXIT_MISUSED),
+            Ok(_) => say_result("configuration is valid\n", ExitCode::SUCCESS),
+            Err(error) => fail(error, EXIT_MISUSED),
         },
     }
-    ExitCode::SUCCESS
 }

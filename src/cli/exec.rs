@@ -111,6 +111,7 @@ pub(super) fn run(exec: Exec) -> ExitCode {
         listener,
         runtime,
         shutdown,
+        log: _log,
     } = prepared;
     let served = match loaded.config.engine {
         Engine::Lock => runtime.block_on(serve::<Registry>(job, loaded, listener, shutdown)),

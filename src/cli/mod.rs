@@ -131,9 +131,27 @@ fn client_runtime() -> Result<Runtime, ExitCode> {
 
 /// Prints `text` to standard output and flushes it.
 fn say(text: impl fmt::Display) {
-    let mut stdout = io::stdout().lock();
     // Whoever closed our standard output does not want to read it, which is no reason to end.
-    let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+    let _ = write_out(text);
+}
+
+/// Prints what a subcommand was run for. Gives `code` back as the exit code, or another if it could
+/// not be written.
+fn say_result(text: impl fmt::Display, code: ExitCode) -> ExitCode {
+    match write_out(text) {
+        // Whoever closed our standard output has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(
+            format_args!("can't write to standard output: {error}"),
+            EXIT_FAILED,
+        ),
+        _ => code,
+    }
+}
+
+fn write_out(text: impl fmt::Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    write!(stdout, "{text}")?;
+    stdout.flush()
 }
 
 /// Prints an error to standard error and gives `code` back as the exit code.

@@ -21,7 +21,9 @@ use tokio::{
 };
 
 use super::{
-    EXIT_FAILED, EXIT_MISUSED, fail, log, say, service,
+    EXIT_FAILED, EXIT_MISUSED, fail,
+    log::{self, Log},
+    say, service,
     settings::{Ready, Settings},
 };
 
@@ -44,6 +46,8 @@ pub(super) struct Prepared<S> {
     pub(super) runtime: Runtime,
     /// Ready when the program is told to stop.
     pub(super) shutdown: S,
+    /// To be kept to the end, so that the last lines are written.
+    pub(super) log: Log,
 }
 
 pub(super) fn run(settings: Settings) -> ExitCode {
@@ -56,6 +60,7 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         listener,
         runtime,
         shutdown,
+        log: _log,
     } = prepared;
     let served = match config.engine {
         Engine::Lock => runtime.block_on(serve::<Registry>(config, listener, shutdown)),
@@ -76,9 +81,10 @@ pub(super) fn prepare(
 ) -> Result<Prepared<impl Future<Output = ()> + Send + 'static>, ExitCode> {
     let Ready { loaded, log_filter } =
         settings.load().map_err(|error| fail(error, EXIT_MISUSED))?;
-    log::start(log_filter, loaded.config.log.format);
     let listener = service::handed_over().map_err(|error| fail(error, EXIT_MISUSED))?;
     let failed = |what, error| fail(format_args!("{what}: {error}"), EXIT_FAILED);
+    let log = log::start(log_filter, loaded.config.log.format)
+        .map_err(|error| failed("the log can't start", error))?;
     let runtime = scheduler()
         .enable_all()
         .build()
@@ -91,6 +97,7 @@ pub(super) fn prepare(
         listener,
         runtime,
         shutdown,
+        log,
     })
 }
 

@@ -20,7 +20,7 @@ use slabcast::{
     },
 };
 
-use super::{EXIT_MISUSED, fail, say, settings::Sources};
+use super::{EXIT_MISUSED, fail, say_result, settings::Sources};
 
 /// A hundred years. The protocol has no number for what is much longer.
 const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -135,10 +135,7 @@ impl From<SignError> for TokenError {
 
 pub(super) fn run(token: Token) -> ExitCode {
     match make(token) {
-        Ok(text) => {
-            say(format_args!("{text}\n"));
-            ExitCode::SUCCESS
-        }
+        Ok(text) => say_result(format_args!("{text}\n"), ExitCode::SUCCESS),
         Err(error) => fail(error, EXIT_MISUSED),
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     sync::Semaphore,
     time::{Instant, sleep, timeout_at},
 };
@@ -23,6 +23,11 @@ mod connection;
 mod descriptors;
 
 use accept::Acceptor;
+
+/// Connections that the system keeps for us until we accept them, if it allows as many. Beyond it, it
+/// lets each of them wait for a second or more before it looks again: with the 128 that are usual, that
+/// is what everybody gets who comes back at once, or while accepting rests.
+const BACKLOG: u32 = 4096;
 
 /// A drain closes at least this many connections a second, so that a small one is quick. Each of them
 /// comes back within moments, to this server's successor.
@@ -92,7 +97,7 @@ impl<F: Fanout> Server<F> {
         let config = config.validate().map_err(ServeError::Config)?;
         let addr = config.listen;
         let bind_error = |source| ServeError::Bind { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(bind_error)?;
+        let listener = listen(addr).map_err(bind_error)?;
         let local_addr = listener.local_addr().map_err(bind_error)?;
         Self::with_listener(listener, local_addr, config)
     }
@@ -186,6 +191,17 @@ impl<F: Fanout> Server<F> {
         drain(&node, &connections, &draining).await;
         Ok(())
     }
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A server that was there a moment ago leaves connections behind that are ending.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
 }
 
 async fn drain<F: Fanout>(

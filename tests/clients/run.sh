@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs one of the suites against $SLABCAST_BIN: run.sh node | python | browser | metrics | docs | package
+# Runs one of the suites against $SLABCAST_BIN:
+# run.sh node | python | browser | metrics | docs | package | faults
 #
 # Installs what it needs into this folder, and with apt-get what belongs to the system. What is
 # missing all the same is a failure where CI is set; elsewhere it is said, and noted in the file
@@ -18,6 +19,11 @@ miss() {
     echo "FAILED: $suite clients: $1" >&2
     exit 1
   fi
+  note "$1"
+}
+
+# What is left out, and no failure anywhere.
+note() {
   echo "SKIPPED: $suite clients: $1"
   if [[ -n ${SLABCAST_SKIPPED:-} ]]; then echo "SKIPPED: $suite clients: $1" >>"$SLABCAST_SKIPPED"; fi
 }
@@ -151,6 +157,29 @@ need_network_namespace() {
   unshare "${namespace[@]}" true 2>/dev/null || omit "a network namespace can't be had (unshare ${namespace[*]})"
 }
 
+need_fault_tools() {
+  local -a missing=()
+  has unshare || missing+=(util-linux)
+  { has ip && has tc; } || missing+=(iproute2)
+  has nft || missing+=(nftables)
+  has slowhttptest || missing+=(slowhttptest)
+  compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
+  [[ ${#missing[@]} -eq 0 ]] || apt_install "${missing[@]}" || omit "missing, and can't be installed: apt-get install ${missing[*]}"
+}
+
+# A network with nothing in it but loopback, which goes with the last process in it. A kernel or a
+# sandbox may refuse it to us, and then nobody can install it.
+in_own_network() {
+  local -a unshare=(unshare --net --mount)
+  [[ $(id -u) -eq 0 ]] || unshare+=(--map-root-user)
+  if "${unshare[@]}" sh -c 'ip link set lo up && nft add table inet probe' 2>/dev/null; then
+    export SLABCAST_OWN_NETWORK=1
+    limited "${unshare[@]}" sh -c 'ip link set lo up && exec "$@"' sh "$@"
+  fi
+  note "no network namespace with nftables is to be had: the tests of networks and of a full disk"
+  limited "$@"
+}
+
 # Every test has a limit of its own; this one is for a runner that hangs.
 limited() {
   if has timeout; then exec timeout --foreground --kill-after=10 900 "$@"; fi
@@ -201,8 +230,16 @@ case $suite in
     want_tool strace strace
     limited .venv/bin/python -B -m unittest discover --start-directory ../packaging "$@"
     ;;
+  faults)
+    need_binary
+    need_venv
+    PATH=$PATH:/usr/sbin:/sbin
+    need_fault_tools
+    export PYTHONPATH=python
+    in_own_network .venv/bin/python -B -m unittest discover --start-directory ../faults "$@"
+    ;;
   *)
-    echo "usage: $0 node | python | browser | metrics | docs | package" >&2
+    echo "usage: $0 node | python | browser | metrics | docs | package | faults" >&2
     exit 2
     ;;
 esac

@@ -5,6 +5,8 @@
     reason = "each test file uses a part of it"
 )]
 
+pub mod books;
+
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -449,6 +451,9 @@ impl Goodbye {
     }
 }
 
+/// What a program logs, where a test says nothing of it.
+pub const LOG_FILTER: &str = "error";
+
 /// The program itself, as a process of its own, which ends with the test.
 pub struct Program {
     pub addr: SocketAddr,
@@ -459,7 +464,7 @@ pub struct Program {
 impl Program {
     /// Starts it with these `--set` options.
     pub async fn start(settings: &[&str]) -> Self {
-        Self::start_by(Self::command(), settings, &[]).await
+        Self::start_by(Self::command(), LOG_FILTER, settings, &[]).await
     }
 
     fn command() -> tokio::process::Command {
@@ -472,13 +477,13 @@ impl Program {
     pub async fn exec(options: &[&str], argv: &[&str]) -> Self {
         let mut command = Self::command();
         command.args(["exec", "--room", "build"]).args(options);
-        Self::start_by(command, &[], &[&["--"], argv].concat()).await
+        Self::start_by(command, LOG_FILTER, &[], &[&["--"], argv].concat()).await
     }
 
     /// The same under a limit of open files, which it can't raise.
     pub async fn start_with_descriptors(descriptors: usize, settings: &[&str]) -> Self {
         let shell = Self::in_shell(&format!("ulimit -n {descriptors} &&"));
-        Self::start_by(shell, settings, &[]).await
+        Self::start_by(shell, LOG_FILTER, settings, &[]).await
     }
 
     /// The program by a shell, in which `before` comes first: settings of a process, or variables.
@@ -495,11 +500,12 @@ impl Program {
     /// By this command, whose standard input is its own affair.
     pub async fn start_by(
         mut command: tokio::process::Command,
+        log_filter: &str,
         settings: &[&str],
         rest: &[&str],
     ) -> Self {
         use tokio::io::AsyncBufReadExt as _;
-        command.args(["--listen", "127.0.0.1:0", "--log", "error"]);
+        command.args(["--listen", "127.0.0.1:0", "--log", log_filter]);
         for setting in settings {
             command.args(["--set", setting]);
         }
@@ -536,11 +542,7 @@ impl Program {
 
     /// Sends it a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let status = std::process::Command::new("kill")
-            .args([format!("-{name}"), self.pid().to_string()])
-            .status()
-            .unwrap();
-        assert!(status.success(), "{status}");
+        books::signal(self.pid(), name);
     }
 
     /// Its exit code, once it has ended.

@@ -91,11 +91,12 @@ class Server:
     """A slabcast process on a free port with a clean environment, ended by its handle."""
 
     @classmethod
-    async def start(cls, **settings):
+    async def start(cls, environment=None, **settings):
         # In Python a dot can't stand in a name: timeouts__ping is timeouts.ping.
         sets = [part for key, value in settings.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
         args = ["serve", "--listen", "127.0.0.1:0", "--engine", ENGINE, *sets]
         env = {name: value for name, value in os.environ.items() if not name.startswith("SLABCAST_")}
+        env |= environment or {}
         process = await asyncio.create_subprocess_exec(
             BINARY, *args, cwd=ROOT, env=env, stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -209,6 +210,8 @@ class Relay:
 class Case(unittest.IsolatedAsyncioTestCase):
     """A test with a limit in time, whose servers say what they have to say when it fails."""
 
+    limit_s = TEST_LIMIT_S
+
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         for name, test in list(vars(cls).items()):
@@ -220,8 +223,8 @@ class Case(unittest.IsolatedAsyncioTestCase):
         # unittest runs the loop in debug mode, which would report every hiccup of a loaded machine.
         asyncio.get_running_loop().slow_callback_duration = 1.0
 
-    async def server(self, **settings):
-        server = await Server.start(**settings)
+    async def server(self, environment=None, **settings):
+        server = await Server.start(environment, **settings)
         self.servers.append(server)
         self.addAsyncCleanup(server.kill)
         return server
@@ -235,7 +238,7 @@ class Case(unittest.IsolatedAsyncioTestCase):
 def limited(test):
     async def run(self):
         try:
-            async with asyncio.timeout(TEST_LIMIT_S):
+            async with asyncio.timeout(self.limit_s):
                 await test(self)
         except BaseException as error:
             error.add_note("\n".join(server.report() for server in self.servers))
