@@ -34,10 +34,9 @@ pub fn run(input: &[u8]) {
 
 fn check_name<E: Display>(text: &str, name: Result<&str, E>, is_user: bool) {
     let bytes_max = NAME_BYTES_MAX - usize::from(is_user);
-    let is_good = !text.is_empty()
-        && text.len() <= bytes_max
-        && !text.chars().any(char::is_control)
-        && !(is_user && text.contains(['#', ',']));
+    let separates = is_user && text.contains(['#', ',']);
+    let is_control = text.chars().any(char::is_control);
+    let is_good = (1..=bytes_max).contains(&text.len()) && !is_control && !separates;
     match name {
         Ok(name) => assert_eq!(name, text),
         Err(ref error) => assert_harmless(&error.to_string(), 128),
