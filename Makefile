@@ -18,7 +18,7 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-faults test-peers soak deny deb bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-faults test-peers soak deny fuzz fuzz-build fuzz-merge deb bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,9 +92,42 @@ test-peers: $(BUILD) ## the comparison with other servers, in short
 	$(COMPARE) --quick --strict --peers slabcast,ws,rawfan --only 'all16,f100-p1-*,idle*,churn*' --out $(TARGET)/test-peers; \
 	else mkdir -p $(TARGET); echo 'SKIPPED: test-peers: two cores are needed' | tee -a $(SLABCAST_SKIPPED); fi
 
-deny: ## licences, sources and duplicates of the dependencies
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check licenses bans sources; \
-	else echo 'SKIPPED: deny: cargo-deny is not installed (cargo install cargo-deny)'; fi
+# Where cargo-deny keeps what it has fetched, or anything that was put there in its place.
+ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+
+deny: ## licences, sources, duplicates and known holes of the dependencies
+	@mkdir -p $(TARGET)
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
+	echo 'SKIPPED: deny: cargo-deny is not installed (cargo install cargo-deny)' | tee -a $(SLABCAST_SKIPPED); exit 0; fi; \
+	$(CARGO) deny check licenses bans sources; \
+	if compgen -G '$(ADVISORIES)/*/crates' >/dev/null; then $(CARGO) deny check --disable-fetch advisories; \
+	elif timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny check --disable-fetch advisories; \
+	else echo 'SKIPPED: deny: the advisory database can not be fetched; tests/security/dependencies.rs knows some of it' | tee -a $(SLABCAST_SKIPPED); fi
+
+# Of each target. What CI runs is tests/fuzz_corpus.rs: the same targets on the same corpora, without
+# instruments, which take minutes to build.
+SECONDS := 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+# libFuzzer's instruments are the nightly compiler's, which stable is, too, when it is told so.
+FUZZ := RUSTC_BOOTSTRAP=1 $(TARGET)/fuzz-tools/bin/cargo-fuzz
+
+$(TARGET)/fuzz-tools/bin/cargo-fuzz:
+	$(CARGO) install cargo-fuzz --version 0.13.2 --locked --root $(TARGET)/fuzz-tools --target-dir $(TARGET)/fuzz-tools
+
+fuzz-build: $(TARGET)/fuzz-tools/bin/cargo-fuzz
+	$(FUZZ) build --fuzz-dir fuzz --target-dir $(TARGET)/fuzz
+
+fuzz: fuzz-build ## every fuzz target for a minute, SECONDS=600 for longer, FUZZ_TARGETS=plain for one
+	@for target in $(FUZZ_TARGETS); do \
+	mkdir -p $(TARGET)/fuzz-corpus/$$target; echo "fuzz: $$target for $(SECONDS) s"; \
+	$(FUZZ) run --fuzz-dir fuzz --target-dir $(TARGET)/fuzz $$target $(TARGET)/fuzz-corpus/$$target fuzz/corpus/$$target -- \
+	-max_total_time=$(SECONDS) -max_len=4096 -timeout=25 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 2>&1 \
+	| tee $(TARGET)/fuzz-$$target.log | grep -E '^stat::|SUMMARY|panicked|Test unit written' || true; \
+	if grep -q 'SUMMARY\|panicked' $(TARGET)/fuzz-$$target.log || ! grep -q 'Done [0-9]* runs' $(TARGET)/fuzz-$$target.log; then echo "FAILED: $$target, see $(TARGET)/fuzz-$$target.log"; exit 1; fi; done
+
+fuzz-merge: fuzz-build ## what the last runs have found into fuzz/corpus, as little of it as covers the same
+	@for target in $(FUZZ_TARGETS); do \
+	$(TARGET)/fuzz/x86_64-unknown-linux-gnu/release/$$target -set_cover_merge=1 -max_len=1024 -detect_leaks=0 fuzz/corpus/$$target $(TARGET)/fuzz-corpus/$$target; done
 
 # The conffile is the default configuration as it is; completions and pages are the program's own.
 deb: $(BUILD) ## the Debian package, unpacked and run

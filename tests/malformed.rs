@@ -779,6 +779,26 @@ async fn nothing_follows_our_close_frame_however_much_is_published() {
 }
 
 #[tokio::test]
+async fn nothing_follows_the_answer_to_a_close_frame_whatever_was_wrong_before_it() {
+    let server = TestServer::start(config(|_| ())).await;
+    let mut stream = upgraded(&server, CENTRIFUGO).await;
+    let mut bytes = Vec::new();
+    for text in [
+        r#"{"id":1,"connect":{}}"#,
+        // Its own join is a push that waits in the room when the next command ends the session.
+        r#"{"id":2,"subscribe":{"channel":"lobby","join_leave":true}}"#,
+        "hunter2",
+    ] {
+        bytes.extend(client_frame(TEXT, text.as_bytes()));
+    }
+    bytes.extend(client_frame(CLOSE, &1000_u16.to_be_bytes()));
+    stream.write_all(&bytes).await.unwrap();
+    // Which asserts that there is nothing behind it.
+    assert_eq!(Goodbye::read(&mut stream).await.code, 1000);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_peer_that_does_not_answer_pings_is_closed_and_those_who_do_stay() {
     let mut scene = Scene::with(|config| {
         config.timeouts.ping = Duration::from_millis(1000);

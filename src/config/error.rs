@@ -1,7 +1,12 @@
 //! What can be wrong with a configuration, in sentences that name where the value came from, the
 //! value, and what would be right.
 
-use std::{error::Error, fmt, io, path::PathBuf};
+use std::{
+    error::Error,
+    fmt::{self, Write as _},
+    io,
+    path::PathBuf,
+};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +95,21 @@ pub enum ConfigError {
 }
 
 impl fmt::Display for ConfigError {
+    /// In one line: it is for a terminal, and keys and values may hold what a terminal obeys.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.describe(&mut text)?;
+        text.chars().try_for_each(|c| match c {
+            // The parser's own.
+            '\n' => out.write_char(' '),
+            c if c.is_control() => write!(out, "{}", c.escape_unicode()),
+            c => out.write_char(c),
+        })
+    }
+}
+
+impl ConfigError {
+    fn describe(&self, out: &mut String) -> fmt::Result {
         match self {
             Self::Read { path, source } => write!(
                 out,
@@ -161,11 +180,11 @@ impl Error for ConfigError {
     }
 }
 
-fn write_origin(out: &mut fmt::Formatter<'_>, origin: Option<&Origin>) -> fmt::Result {
+fn write_origin(out: &mut String, origin: Option<&Origin>) -> fmt::Result {
     origin.map_or(Ok(()), |origin| write!(out, "{origin}: "))
 }
 
-fn remedy_for_name(out: &mut fmt::Formatter<'_>, nearest: Option<&str>) -> fmt::Result {
+fn remedy_for_name(out: &mut String, nearest: Option<&str>) -> fmt::Result {
     match nearest {
         Some(nearest) => write!(out, "(did you mean {nearest}?)"),
         None => out.write_str("(`slabcast config default` lists every key)"),

@@ -151,6 +151,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_terminal_would_obey_is_shown_and_not_said() {
+        for text in [
+            "\"a\\u001b[31m\" = 1",
+            "[limits]\nmessage_bytes = \"1\\u001b[2J\"",
+            "[timeouts]\nping = \"\\u009b31m\"",
+            "listen = \"\\n\"",
+        ] {
+            let refusal = refusal(text);
+            assert!(!refusal.contains(char::is_control), "{refusal:?}");
+        }
+    }
+
+    #[test]
     fn unknown_keys_are_refused_with_line_and_whole_path() {
         for (text, said) in [
             (

@@ -191,8 +191,8 @@ impl<F: Fanout> Http<F> {
         let mut answer = match self.route(connection, &mut request).await {
             Ok(answer) => answer,
             Err(refusal) => {
-                let (status, message) = (refusal.status().as_u16(), refusal.message());
-                debug!(peer = %connection.peer, status, message, "request refused");
+                let (status, detail) = (refusal.status().as_u16(), refusal.message());
+                debug!(peer = %connection.peer, status, ?detail, "request refused");
                 refusal.into_answer()
             }
         };

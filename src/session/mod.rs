@@ -238,7 +238,12 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             let done = self.finish_turn().await;
             // Behind the answers to what came before: nothing may follow a close frame.
             self.rooms.outbox.replies().extend_from_slice(&turn.control);
-            end.and(done).and(turn.end.take().map_or(Ok(()), Err))
+            match turn.end.take() {
+                // That was the answer to the peer's own, so whatever else was wrong is not told any
+                // more, and what its rooms say is discarded.
+                Some(close) if close.reason == CloseReason::PeerClosed => Err(close),
+                other => end.and(done).and(other.map_or(Ok(()), Err)),
+            }
         }
     }
 

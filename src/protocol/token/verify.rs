@@ -129,6 +129,13 @@ impl Verifier {
             ErrorKind::Json(_) => invalid(UNKNOWN_ALGORITHM),
             _ => wrong(&error),
         })?;
+        // RFC 7515, 4.1.11: it means something else to who knows these extensions. Nothing is known
+        // here, and the library looks at none of it.
+        if header.crit.is_some() {
+            return Err(invalid(
+                "it has critical extensions, and none is known here",
+            ));
+        }
         let mut known = self.keys.iter();
         let (algorithm, key) = known
             .find(|(algorithm, _)| *algorithm == header.alg)
@@ -345,6 +352,20 @@ mod tests {
         );
         let for_a_room = signed(&json!({"sub": "ada", "channel": "vip"}));
         assert!(verifier().connection(&for_a_room, NOW_S).is_err());
+    }
+
+    #[test]
+    fn a_token_with_extensions_that_must_be_known_is_refused() {
+        for crit in [json!(["b64"]), json!(["exp"]), json!([])] {
+            let header = base64(&json!({"alg": "HS256", "crit": crit, "b64": false}));
+            let signed = format!("{header}.{}", base64(&json!({"sub": "ada"})));
+            let key = EncodingKey::from_secret(SECRET.as_bytes());
+            let signature =
+                jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::HS256).unwrap();
+            let refused = verifier().connection(&format!("{signed}.{signature}"), NOW_S);
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains("critical"), "{said}");
+        }
     }
 
     #[test]

@@ -306,6 +306,73 @@ promise('hostile_names_rooms_and_messages_are_only_text', async (scope) => {
   }
 }, LIMIT_MS);
 
+// Each is a name, a room and a message at once, so none has a `#` or a comma, which no name may have.
+const PAYLOADS = [
+  '<script>pwned=1</script>',
+  '</textarea></title><script>pwned=1</script>',
+  '<img src=x onerror=pwned=1>',
+  "'><img src=x onerror=pwned=1>",
+  '"><svg/onload=pwned=1>',
+  '<math><mtext></table><img src=x onerror=pwned=1>',
+  '<a href="javascript:pwned=1">x</a>',
+  'javascript:pwned=1',
+  'jAvAsCrIpT://x%0apwned=1',
+  'data:text/html;base64;PHNjcmlwdD5wd25lZD0xPC9zY3JpcHQ+',
+  'http://x.example/"onmouseover="pwned=1',
+  '<iframe srcdoc="<script>parent.pwned=1</script>">',
+  '<embed src=javascript:pwned=1>',
+  '<details open ontoggle=pwned=1>',
+  '<input autofocus onfocus=pwned=1>',
+  '<video><source onerror=pwned=1></video>',
+  '<base href=//evil.example/>',
+  '<meta http-equiv=refresh content=0;url=//evil.example/>',
+  '<style>@import"//evil.example/"</style>',
+  '<form action=//evil.example/><button autofocus>x',
+  '&lt;script&gt;pwned=1&lt;/script&gt;',
+  '{{constructor.constructor("pwned=1")()}}',
+  '${pwned=1}',
+  '\u202e<script>pwned=1</script>',
+  '__proto__',
+];
+
+// What the page is made of: which elements, with which handlers, and where links lead.
+function anatomy(page) {
+  return page.evaluate(() => {
+    const elements = [...document.querySelectorAll('*')];
+    const links = elements.flatMap(({ href }) => (typeof href === 'string' ? [href] : []));
+    return {
+      names: [...new Set(elements.map(({ localName }) => localName).filter((name) => name !== 'a'))].sort(),
+      handlers: elements.flatMap((element) => element.getAttributeNames().filter((name) => name.startsWith('on'))),
+      schemes: [...new Set(links.map((link) => new URL(link).protocol))].filter((scheme) => scheme !== 'http:'),
+      pwned: typeof window.pwned,
+      at: location.origin,
+    };
+  });
+}
+
+promise('two_dozen_payloads_are_inert_as_names_rooms_and_messages', async (scope) => {
+  const server = await scope.server();
+  const victim = await Visitor.arrive(scope, server, 'victim');
+  const attack = async (payload) => {
+    await victim.enter(payload);
+    const mallory = await scope.plain(server, payload, { uid: payload });
+    mallory.send(payload);
+    mallory.send(JSON.stringify({ text: payload }));
+    await victim.sees(payload, payload);
+    await victim.seesMembers('victim', payload);
+  };
+  await attack('harmless');
+  const harmless = await anatomy(victim.page);
+  assert.deepEqual([harmless.handlers, harmless.pwned], [[], 'undefined']);
+
+  for (const payload of PAYLOADS) {
+    await attack(payload);
+    assert.deepEqual(await anatomy(victim.page), harmless, payload);
+  }
+
+  victim.assertNoComplaints();
+}, LIMIT_MS);
+
 promise('the_page_works_without_anything_from_elsewhere', async (scope) => {
   const server = await scope.server();
   const ada = await Visitor.arrive(scope, server, null);
