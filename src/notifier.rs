@@ -6,14 +6,18 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use crate::{close::Close, id::RoomName, sync::Mutex};
+use crate::{
+    close::Close,
+    id::RoomName,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 /// A session's own number for one of its rooms.
 pub type SeatKey = u32;
