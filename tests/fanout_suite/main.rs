@@ -51,6 +51,7 @@ macro_rules! suite {
             churn_at_full_speed_leaks_nothing_and_delivers_nothing_late,
             publishing_to_nobody_reaches_nobody,
             a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones,
+            whoever_waits_no_longer_publishes_all_of_it_however_small_the_limit,
             $($retiring),*
         ]);
     };
