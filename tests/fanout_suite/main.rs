@@ -11,7 +11,9 @@ mod broken;
 mod cells;
 mod differences;
 mod members;
+mod naive;
 mod promises;
+mod properties;
 #[path = "../../benches/support/mod.rs"]
 mod support;
 
