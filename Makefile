@@ -18,14 +18,14 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-faults test-peers soak deny fuzz fuzz-build fuzz-merge deb bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust models shuttle loom mutations sanitize doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-faults test-peers soak deny fuzz fuzz-build fuzz-merge deb bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## everything: lint, Rust tests, documentation, release build, client suites, conformance, pages, package, faults, and the comparison
+test: ## everything: lint, Rust tests, models, documentation, release build, client suites, conformance, pages, package, faults, and the comparison
 	@mkdir -p $(TARGET) && rm -f $(SLABCAST_SKIPPED)
-	@$(MAKE) lint test-rust doc build test-clients conformance test-docs test-package test-faults test-peers
+	@$(MAKE) lint test-rust models doc build test-clients conformance test-docs test-package test-faults test-peers
 	@if [[ -s $(SLABCAST_SKIPPED) ]]; then echo 'Passed, but not everything was run:'; sort -u $(SLABCAST_SKIPPED); else echo 'Everything was run, and passed.'; fi
 
 lint: ## formatting and clippy, warnings are errors
@@ -34,6 +34,27 @@ lint: ## formatting and clippy, warnings are errors
 
 test-rust: ## the tests in Rust
 	$(CARGO) test $(LOCKED)
+
+# The checkers' locks are chosen by `--cfg`, so that everything is built anew for them: each has a
+# target directory of its own. MODEL=name runs one, SCHEDULES=n in so many orders of its steps, and
+# REPLAY=schedule in the one that a failure has printed.
+MODELS := --locked --manifest-path tests/models/Cargo.toml
+
+models: shuttle loom ## the concurrent core in many thousand orders of its steps; MODEL=, SCHEDULES=, REPLAY=
+
+shuttle:
+	$(CARGO) fmt --check --manifest-path tests/models/Cargo.toml
+	$(if $(SCHEDULES),SCHEDULES=$(SCHEDULES)) $(if $(REPLAY),REPLAY=$(REPLAY)) RUSTFLAGS='--cfg shuttle' CARGO_TARGET_DIR=$(TARGET)/shuttle \
+	$(CARGO) test $(MODELS) --test shuttle $(MODEL)
+
+loom:
+	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(TARGET)/loom $(CARGO) test $(MODELS) --test loom $(MODEL)
+
+mutations: ## breaks the concurrent core in each known way, one after the other: a model has to notice
+	@CARGO_TARGET_DIR=$(TARGET)/mutations $(PYTHON) -B tests/models/mutations.py $(ONLY)
+
+sanitize: ## the contract of a room under ThreadSanitizer and AddressSanitizer; ALL=1 for much more
+	@CARGO_TARGET_DIR=$(TARGET) tests/sanitize/run.sh
 
 doc: ## the API documentation, a broken link is an error
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(LOCKED) --no-deps

@@ -13,18 +13,14 @@
 //!
 //! Knows bytes and frame boundaries. Doesn't know what is in a frame, nor who reads.
 
-use std::{
-    collections::VecDeque,
-    mem,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::sync::{RwLock, RwLockWriteGuard};
+use crate::sync::{
+    RwLock, RwLockWriteGuard,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// The first buffer of a feed, in bytes: small rooms stay small. Each further one doubles.
 const BUFFER_BYTES_MIN: usize = 512;

@@ -1,8 +1,9 @@
 //! Plain counters: no names, no labels, no I/O. `/status` and `/metrics` read them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::close::CloseReason;
+use crate::{
+    close::CloseReason,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// A number that many tasks add to.
 ///

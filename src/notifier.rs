@@ -7,14 +7,18 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
 
-use crate::{close::Close, id::RoomName, sync::Mutex};
+use crate::{
+    close::Close,
+    id::RoomName,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
 
 /// A session's own number for one of its rooms.
 pub type SeatKey = u32;
@@ -228,9 +232,9 @@ impl Seat {
     /// nobody else will.
     #[must_use]
     pub fn tell(&self, has_lagged: bool) -> bool {
-        // A swap even when the flag is up already. The append that came before it is then visible to
-        // the session's next swap, so either this call rings, or that swap finds the frame: a plain
-        // load could miss both, and the frame would wait for the next publication.
+        // The session clears the flag and then reads the feed, whose lock orders that read and the
+        // append before this call: so either it has read what was appended, or the flag is down here.
+        // A swap and not a look and a store, so that of those who tell at once one rings.
         let is_news = !self.told.swap(true, Ordering::AcqRel);
         // A session that is stuck in a write has been told, and sleeps. It wakes once for its lag.
         let is_lag_news = has_lagged && !self.told_lag.swap(true, Ordering::AcqRel);

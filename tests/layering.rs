@@ -17,7 +17,7 @@ const BASICS: [(&str, &[&str]); 5] = [
     ("config", &[]),
     ("id", &[]),
     ("close", &[]),
-    ("metrics", &["close"]),
+    ("metrics", &["close", "sync"]),
     ("sync", &[]),
 ];
 
@@ -423,6 +423,23 @@ fn the_lock_implementation_is_named_in_one_file_only() {
             assert!(!source.names(lock), "src/{}: {lock}", source.file.display());
         }
     }
+}
+
+#[test]
+fn what_is_modelled_has_its_locks_and_atomics_from_one_file() {
+    let modelled = ["metrics", "feed", "notifier", "outbox", "fanout"];
+    let mut count = 0;
+    for source in Source::all() {
+        if modelled.contains(&source.top()) {
+            let file = source.file.display();
+            assert!(!source.names("std::sync::atomic"), "src/{file} names it");
+            count += usize::from(source.imports().contains("sync"));
+        }
+    }
+    assert!(
+        count >= 4,
+        "feed, notifier, metrics and the lock engine: {count}"
+    );
 }
 
 #[test]

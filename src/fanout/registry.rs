@@ -4,13 +4,7 @@
 //! the slab under the read lock, telling each member that there is something new. Many publishers
 //! walk at once; only coming and going takes the write lock.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use slab::Slab;
 
@@ -24,7 +18,10 @@ use super::{
 use crate::{
     id::ClientId,
     publication::{ClientInfo, Publication},
-    sync::{Mutex, MutexGuard, RwLock},
+    sync::{
+        Mutex, MutexGuard, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Every so many publishes, the order mutex is handed to whoever waits for it: parking_lot lets a

@@ -170,8 +170,8 @@ impl Timeline {
         let now = Instant::now();
         let mut appends = Appends::begin(&self.lanes);
         let mut taken = 0;
-        let reach = reach(pace);
-        if !appends.any(|append| append.is_behind(reach)) {
+        let waits = reach(pace).is_some_and(|reach| appends.any(|append| append.is_behind(reach)));
+        if !waits {
             for publication in &*batch {
                 let history = self.history.as_mut();
                 let position = history
@@ -383,16 +383,19 @@ const REACH_LEAST: usize = 3;
 
 /// The same for any publisher. With the eighth that a publish takes at the most, all but the last stay
 /// below the limit.
-fn reach(pace: Pace) -> usize {
+///
+/// None says that it waits for nobody. That is no large number of eighths: a limit of a few frames has
+/// eighths of none.
+fn reach(pace: Pace) -> Option<usize> {
     let Pace::WithinReach { waited } = pace else {
-        return usize::MAX;
+        return None;
     };
     match waited.as_millis() {
-        0 => REACH_LEAST,
-        1..10 => REACH_LEAST + 1,
-        10..100 => REACH_LEAST + 2,
-        100..1000 => REACH_LEAST + 3,
-        _ => usize::MAX,
+        0 => Some(REACH_LEAST),
+        1..10 => Some(REACH_LEAST + 1),
+        10..100 => Some(REACH_LEAST + 2),
+        100..1000 => Some(REACH_LEAST + 3),
+        _ => None,
     }
 }
 

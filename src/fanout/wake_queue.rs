@@ -9,17 +9,21 @@
 
 use std::{collections::VecDeque, mem, sync::Arc};
 
+#[cfg(not(shuttle))]
 use tokio::{runtime::Handle, task::yield_now};
 
+#[cfg(shuttle)]
+use crate::sync::task::{Handle, yield_now};
 use crate::{notifier::Seat, sync::Mutex};
 
 /// How many are woken before others get a turn. With 16 or 256 it costs the same; with all of a thousand
 /// at once, members write more often, and what comes meanwhile waits for all of them.
-const SEATS_PER_TURN: usize = 64;
+/// Models have two or three members, and are to see a line all the same.
+const SEATS_PER_TURN: usize = if cfg!(shuttle) { 1 } else { 64 };
 
 /// So few are woken without a task that does it: in a thousand rooms of ten it would be a tenth of all
 /// the work.
-const FEW_SEATS: usize = 16;
+const FEW_SEATS: usize = if cfg!(shuttle) { 0 } else { 16 };
 
 /// The members of one room who were told something and have still to be woken.
 #[derive(Debug, Default)]
@@ -46,6 +50,8 @@ impl WakeQueue {
             return wake_all(&told);
         };
         let mut line = self.line.lock();
+        #[cfg(shuttle)]
+        line.assert_nobody_stands_in_it(&told);
         if line.is_served {
             return line.seats.extend(told);
         }
@@ -61,6 +67,15 @@ impl WakeQueue {
             is_done: false,
         };
         runtime.spawn(server.run());
+    }
+}
+
+#[cfg(shuttle)]
+impl Line {
+    /// What models hold: nobody stands in line twice.
+    fn assert_nobody_stands_in_it(&self, told: &[Arc<Seat>]) {
+        let stands = |seat: &Arc<Seat>| self.seats.iter().any(|other| Arc::ptr_eq(seat, other));
+        assert!(!told.iter().any(stands), "somebody stands in line twice");
     }
 }
 

@@ -11,7 +11,9 @@ mod broken;
 mod cells;
 mod differences;
 mod members;
+mod naive;
 mod promises;
+mod properties;
 #[path = "../../benches/support/mod.rs"]
 mod support;
 
@@ -51,6 +53,7 @@ macro_rules! suite {
             churn_at_full_speed_leaks_nothing_and_delivers_nothing_late,
             publishing_to_nobody_reaches_nobody,
             a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones,
+            whoever_waits_no_longer_publishes_all_of_it_however_small_the_limit,
             $($retiring),*
         ]);
     };

@@ -677,6 +677,24 @@ pub(crate) async fn publishing_to_nobody_reaches_nobody<F: Fanout>() {
     assert_eq!(room.engine.status().await.feed_bytes, 0);
 }
 
+pub(crate) async fn whoever_waits_no_longer_publishes_all_of_it_however_small_the_limit<
+    F: Fanout,
+>() {
+    let patience_is_over = Pace::WithinReach {
+        waited: Duration::from_secs(1),
+    };
+    for pace in [Pace::Now, patience_is_over] {
+        let room = Room::<F>::open(|config| config.lag_messages = 1);
+        let mut member = room.join("m", QUIET).await;
+        for text in ["a", "b"] {
+            let mut batch = batch(&[text]);
+            room.engine.publish(&mut batch, pace).await.unwrap();
+            assert!(batch.is_empty(), "{text} is left");
+        }
+        assert_eq!(member.take(usize::MAX), Err(Lag { key: member.key }));
+    }
+}
+
 pub(crate) async fn a_batch_waits_for_members_that_can_run_and_not_for_stalled_ones<F: Fanout>() {
     let room = Room::<F>::open(|config| config.lag_messages = 800);
     let mut healthy = room.join("healthy", QUIET).await;
