@@ -15,6 +15,7 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncWriteExt, Interest},
     net::TcpStream,
+    task::coop::has_budget_remaining,
 };
 use tungstenite::{
     Error, Message, Utf8Bytes,
@@ -122,7 +123,8 @@ impl Socket {
         }
         // An error is ready too: the read will meet it.
         let polled = self.stream.poll_read_ready(cx).map(|_| ());
-        self.is_armed = polled.is_pending();
+        // A task that has used up its turn is put off without having been noted.
+        self.is_armed = polled.is_pending() && has_budget_remaining();
         polled
     }
 
@@ -313,5 +315,87 @@ impl Write for Pipe<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, pin::pin, time::Duration};
+
+    use tokio::{
+        io::AsyncWriteExt as _,
+        net::TcpListener,
+        task::{coop::consume_budget, yield_now},
+        time::timeout,
+    };
+
+    use super::*;
+
+    async fn pair() -> (Socket, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap());
+        let peer = peer.await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut socket = Socket::new(stream, 100);
+        // A new one counts as readable until it has been read.
+        assert_eq!(socket.read().1, 0);
+        assert!(!socket.is_readable());
+        (socket, peer)
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_heard_by_a_task_that_had_used_up_its_turn() {
+        let (mut socket, mut peer) = pair().await;
+        let (asleep, is_asleep) = tokio::sync::oneshot::channel();
+        let reader = tokio::spawn(async move {
+            poll_fn(|cx| {
+                while pin!(consume_budget()).poll(cx).is_ready() {}
+                assert!(socket.poll_readable(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            yield_now().await;
+            let mut asleep = Some(asleep);
+            poll_fn(|cx| {
+                let polled = socket.poll_readable(cx);
+                asleep.take().map(|asleep| asleep.send(()));
+                polled
+            })
+            .await;
+        });
+        is_asleep.await.unwrap();
+        peer.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.unwrap();
+        timeout(Duration::from_secs(10), reader)
+            .await
+            .expect("it sleeps on")
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_heard_again_whoever_woke_the_task_that_read_it() {
+        let (mut socket, mut peer) = pair().await;
+        let (read, mut is_read) = tokio::sync::mpsc::channel(1);
+        let reader = tokio::spawn(async move {
+            // It is noted, but whoever wakes it is not the socket.
+            poll_fn(|cx| {
+                assert!(socket.poll_readable(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+            loop {
+                while !socket.is_readable() {
+                    yield_now().await;
+                }
+                let (turn, _) = socket.read();
+                read.send(turn.messages.len()).await.unwrap();
+                poll_fn(|cx| socket.poll_readable(cx)).await;
+            }
+        });
+        for _ in 0..3 {
+            peer.write_all(&[0x82, 0x81, 0, 0, 0, 0, 7]).await.unwrap();
+            let next = timeout(Duration::from_secs(10), is_read.recv());
+            assert_eq!(next.await.expect("it sleeps on"), Some(1));
+        }
+        reader.abort();
     }
 }
