@@ -42,12 +42,12 @@ MODELS := --locked --manifest-path tests/models/Cargo.toml
 
 models: shuttle loom ## the concurrent core in many thousand orders of its steps; MODEL=, SCHEDULES=, REPLAY=
 
-shuttle:
+shuttle: ## the models of whole rooms, in 20,000 orders each
 	$(CARGO) fmt --check --manifest-path tests/models/Cargo.toml
 	$(if $(SCHEDULES),SCHEDULES=$(SCHEDULES)) $(if $(REPLAY),REPLAY=$(REPLAY)) RUSTFLAGS='--cfg shuttle' CARGO_TARGET_DIR=$(TARGET)/shuttle \
 	$(CARGO) test $(MODELS) --test shuttle $(MODEL)
 
-loom:
+loom: ## the models of the flags, in every order
 	RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=$(TARGET)/loom $(CARGO) test $(MODELS) --test loom $(MODEL)
 
 mutations: ## breaks the concurrent core in each known way, one after the other: a model has to notice
@@ -135,7 +135,7 @@ FUZZ := RUSTC_BOOTSTRAP=1 $(TARGET)/fuzz-tools/bin/cargo-fuzz
 $(TARGET)/fuzz-tools/bin/cargo-fuzz:
 	$(CARGO) install cargo-fuzz --version 0.13.2 --locked --root $(TARGET)/fuzz-tools --target-dir $(TARGET)/fuzz-tools
 
-fuzz-build: $(TARGET)/fuzz-tools/bin/cargo-fuzz
+fuzz-build: $(TARGET)/fuzz-tools/bin/cargo-fuzz ## what `make fuzz` runs
 	$(FUZZ) build --fuzz-dir fuzz --target-dir $(TARGET)/fuzz
 
 fuzz: fuzz-build ## every fuzz target for a minute, SECONDS=600 for longer, FUZZ_TARGETS=plain for one

@@ -96,9 +96,9 @@ HOW = {
         r"process_open_fds \d+\n(.|\n)*process_max_fds \d+"
     ),
     # docs/performance.md
-    "make bench-peers ARGS='--only all16,all32,f100-p1-w1-s64,f1000-p1-w1-s64,f1000-p16-w16-s64,"
-    "f1000-p16-w16-s1024,f10000-p16-w16-s64,half-bun,idle10000 --peers slabcast,bun,rawfan "
-    "--repetitions 3'": HOURS,
+    "make bench-peers ARGS='--only all16,all32,f100-p1-w1-s64,f1000-p1-w1-s64,f10000-p1-w1-s64,f100-p16-w16-s64,"
+    "f1000-p1-w16-s64,f1000-p16-w16-s64,f1000-p16-w16-s1024,f1000-p16-w64-s64,f10000-p16-w16-s64,rooms1000x10-*,"
+    "half-bun*,idle10000,churn* --peers slabcast,slabcast-hub,bun,rawfan --repetitions 3 --seconds 2'": HOURS,
     # docs/study.md
     "cargo run --release -- study": MINUTES,
     "cargo bench --bench matrix": BENCHES,
