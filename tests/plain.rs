@@ -9,6 +9,7 @@ mod support;
 
 use futures_util::StreamExt as _;
 use serde_json::json;
+use slabcast::fanout::Fanout;
 use support::{TestServer, config, soon};
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::frame::Frame};
 
@@ -157,5 +158,20 @@ async fn a_close_is_answered_with_its_own_code() {
         .await;
     let status = server.status().await;
     assert_eq!(status.closed["peer_closed"], 1);
+    server.stop().await;
+}
+
+on_every_engine!(who_has_read_the_101_misses_nothing_that_is_said_from_then_on);
+
+async fn who_has_read_the_101_misses_nothing_that_is_said_from_then_on<F: Fanout>() {
+    let server = TestServer::<F>::on_engine(config(|_| ())).await;
+    let mut speaker = server.plain("/ws/lobby").await;
+    for number in 0..300 {
+        let mut newcomer = server.plain("/ws/lobby").await;
+        let said = number.to_string();
+        speaker.send(said.as_str()).await;
+        assert_eq!(newcomer.next_text().await, said);
+        assert_eq!(speaker.next_text().await, said);
+    }
     server.stop().await;
 }

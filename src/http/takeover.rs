@@ -1,4 +1,5 @@
-//! Taking a connection over without an upgrade, for answers that don't end and that a session writes.
+//! Taking a connection over without an upgrade of hyper's, for answers that a session writes: those
+//! that don't end, and a 101 that is to come behind what it promises.
 //!
 //! hyper could write such an answer from a body of ours. Then there would be two ways to write: it
 //! takes what it is given into a buffer of its own, where nobody can tell what the kernel has had or
@@ -50,7 +51,7 @@ impl<F: Fanout> Http<F> {
         answer: &Answer,
         mut takeover: Takeover,
     ) -> Answer {
-        if let WayIn::Sse { head, .. } = &mut takeover.way {
+        if let WayIn::Sse { head, .. } | WayIn::Plain { head, .. } = &mut takeover.way {
             *head = encode_head(answer.status(), answer.headers()).into();
         }
         connection.handover.ask_for(takeover);
@@ -75,7 +76,7 @@ impl<F: Fanout> Http<F> {
     }
 }
 
-/// The head of an answer that its connection ends with.
+/// The head of an answer that its connection ends with, or changes with.
 pub(super) fn encode_head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
     let reason = status.canonical_reason().unwrap_or_default();
     let mut out = format!("HTTP/1.1 {} {reason}\r\n", status.as_u16()).into_bytes();
@@ -85,6 +86,10 @@ pub(super) fn encode_head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
         }
     }
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-    out.extend_from_slice(format!("date: {date}\r\nconnection: close\r\n\r\n").as_bytes());
+    out.extend_from_slice(format!("date: {date}\r\n").as_bytes());
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
     out
 }

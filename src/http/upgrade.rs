@@ -21,6 +21,7 @@ use super::{
     answer::Refusal,
     gate::{Host, only},
     status,
+    takeover::Takeover,
 };
 use crate::{
     fanout::Fanout,
@@ -59,22 +60,29 @@ impl<F: Fanout> Http<F> {
         Ok(answer)
     }
 
+    /// The session writes the 101 itself, once it is in its room: who has read it misses nothing that
+    /// is said from then on.
     pub(super) fn upgrade_plain(
         &self,
-        connection: &Connection,
-        request: &mut Request<Incoming>,
+        request: &Request<Incoming>,
         host: &Host,
         room: &str,
     ) -> Result<Answer, Refusal> {
         let query = Query::of(request);
         let since = query.since()?;
         let (room, admitted) = self.admit(&query, request.headers(), room)?;
+        self.gate.check_origin(request.headers(), host)?;
+        let mut answer = shake_hands(request)?;
+        self.check_draining()?;
         let way = WayIn::Plain {
             admitted,
             room,
             since,
+            // Known once the answer is.
+            head: Bytes::new(),
         };
-        self.upgrade(connection, request, host, way)
+        answer.extensions_mut().insert(Takeover { way });
+        Ok(answer)
     }
 
     /// `/status` as a stream, for a request that asks for an upgrade.
@@ -161,7 +169,7 @@ fn shake_hands(request: &Request<Incoming>) -> Result<Answer, Refusal> {
     // What follows the head must be frames. With a body, a proxy and we could disagree on where the
     // one ends and the other begins.
     if headers.contains_key(header::TRANSFER_ENCODING) || !request.body().is_end_stream() {
-        return Err(Refusal::bad_request("an upgrade must not have a body"));
+        return Err(Refusal::bad_request("an upgrade must not have a body").closing());
     }
     if !headers.contains_key(header::UPGRADE) {
         return Err(upgrade_required(

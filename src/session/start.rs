@@ -51,6 +51,8 @@ pub enum WayIn {
         room: RoomName,
         /// What it wants to have first.
         since: Since,
+        /// The head of the 101, which is not written yet.
+        head: Bytes,
     },
     /// Server-sent events. Nothing of the answer is written yet.
     Sse {
@@ -110,7 +112,8 @@ pub fn spawn<F: Fanout>(
             admitted,
             room,
             since,
-        } => start.speak(Plain::new(room, since, admitted, budget), sessions),
+            head,
+        } => start.speak(Plain::new(room, since, admitted, head, budget), sessions),
         WayIn::Sse {
             admitted,
             room,

@@ -36,6 +36,8 @@ struct Arrival {
     identity: Identity,
     grant: Grant,
     since: Since,
+    /// What opens the connection.
+    head: Bytes,
 }
 
 impl Plain {
@@ -43,12 +45,14 @@ impl Plain {
         room: RoomName,
         since: Since,
         (identity, grant): (Identity, Grant),
+        head: Bytes,
         budget: Option<Box<Budget>>,
     ) -> Self {
         let arrival = Arrival {
             identity,
             grant,
             since,
+            head,
         };
         Self {
             room,
@@ -86,11 +90,14 @@ impl<F: Fanout> Dialect<F> for Plain {
             mut identity,
             grant,
             since,
+            head,
         } = *arrival;
         let by_server = mem::take(&mut identity.rooms);
         rooms.log_in(identity);
         let missed = catch_up(&since);
         let joined = rooms.join(&self.room, grant, Tongue::Plain, missed).await;
+        // Not before, and whatever has become of it: who has read it is in the room, or is told why not.
+        rooms.outbox.replies().extend_from_slice(&head);
         let (key, welcome) = joined?;
         self.key = key;
         // The room's own name, which all of its members share.
