@@ -388,19 +388,16 @@ async fn what_is_refused_for_another_reason_counts_too() {
         config.limits.commands_per_second = Some(3);
     }))
     .await;
-    for (target, host) in [
-        ("GET /nothing", "localhost"),
-        ("PUT /healthz", "localhost"),
-        ("GET /healthz", "elsewhere.example"),
-    ] {
+    // What is refused for its host ends its connection.
+    for target in ["GET /nothing", "PUT /healthz"] {
         let mut stream = server.raw().await;
-        let request = format!("{target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let request = format!("{target} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let mut last = 0;
         for _ in 0..8 {
             stream.write_all(request.as_bytes()).await.unwrap();
             last = Response::read(&mut stream).await.status;
         }
-        assert_eq!(last, 429, "{target} {host}");
+        assert_eq!(last, 429, "{target}");
     }
 }
 

@@ -61,6 +61,11 @@ impl Refusal {
         self
     }
 
+    /// The same, and the end of the connection: what follows may not be what it looks like.
+    pub(super) fn closing(self) -> Self {
+        self.with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         self.status
     }

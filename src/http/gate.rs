@@ -103,6 +103,20 @@ fn is_address(host: &str) -> bool {
     }
 }
 
+/// Whether a request's body ends where everybody would say it does (RFC 9112, 6.1): hyper takes any
+/// list of codings that ends with `chunked`, and takes none of them off but that one.
+pub(super) fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(());
+    };
+    if codings.next().is_none() && coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let message = "the only Transfer-Encoding that is understood is one that says chunked, once";
+    Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, message).closing())
+}
+
 /// The only header of that name, or none.
 pub(super) fn only<'a>(
     headers: &'a HeaderMap,

@@ -211,7 +211,9 @@ impl<F: Fanout> Http<F> {
     ) -> Result<Answer, Refusal> {
         // First of all, so that what is refused for another reason counts, too.
         self.check_budget(connection, request.headers())?;
-        let host = self.gate.check_host(request)?;
+        gate::check_framing(request.headers())?;
+        // Whoever is not sure where a request belongs need not guess what comes behind it.
+        let host = self.gate.check_host(request).map_err(Refusal::closing)?;
         let path = request.uri().path().to_owned();
         let matched = self.router.at(&path).map_err(|_| {
             Refusal::new(
@@ -250,7 +252,7 @@ impl<F: Fanout> Http<F> {
             Route::Centrifugo => self.upgrade_centrifugo(connection, request, &host),
             Route::Plain => {
                 let room = matched.params.get("room").unwrap_or_default();
-                self.upgrade_plain(connection, request, &host, room)
+                self.upgrade_plain(request, &host, room)
             }
         }
     }

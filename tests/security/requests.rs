@@ -106,6 +106,44 @@ async fn what_two_readers_would_read_differently_has_no_second_request_in_it() {
 }
 
 #[tokio::test]
+async fn a_body_in_codings_that_are_not_known_is_refused_and_nothing_behind_it_is_read() {
+    let server = impatient().await;
+    let host = server.addr;
+    let body = r#"{"channel":"lobby","data":1}"#;
+    let length = body.len();
+    for codings in [
+        "gzip, chunked",
+        "identity, chunked",
+        "foo, chunked",
+        "chunked, chunked",
+        "gzip\r\nTransfer-Encoding: chunked",
+    ] {
+        let request = format!(
+            "POST /api/publish HTTP/1.1\r\nHost: {host}\r\nX-API-Key: {KEY}\r\n\
+             Content-Type: application/json\r\nTransfer-Encoding: {codings}\r\n\r\n\
+             {length:x}\r\n{body}\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"
+        );
+        let answers = exchange(server.addr, request.as_bytes()).await;
+        assert!(status_of(&answers) >= 400, "{codings}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{codings}");
+    }
+    nothing_happened(&server).await;
+}
+
+#[tokio::test]
+async fn behind_a_request_for_two_hosts_nothing_is_read() {
+    let server = impatient().await;
+    let host = server.addr;
+    let request = format!(
+        "GET / HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n\r\n\
+         GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    );
+    let answers = exchange(server.addr, request.as_bytes()).await;
+    assert_eq!(status_of(&answers), 400, "{answers}");
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+}
+
+#[tokio::test]
 async fn what_stands_behind_a_body_is_no_header() {
     let server = impatient().await;
     let body = r#"{"channel":"lobby","data":1}"#;
