@@ -7,11 +7,19 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    future::{Future as _, poll_fn},
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
-use slabcast::fanout::Fanout;
+use slabcast::{
+    fanout::Fanout,
+    id::RoomName,
+    publication::{PayloadKind, Publication},
+};
 use support::{Goodbye, Response, TestServer, config, soon, upgrade_request, upgraded};
 use tokio::io::AsyncWriteExt as _;
 use tokio_tungstenite::tungstenite::Message;
@@ -123,4 +131,28 @@ on_every_engine! {
     a_watcher_is_pinged_and_one_that_never_answers_is_closed,
     a_drain_closes_watchers_and_foreign_pages_may_not_watch,
     many_watchers_are_shown_one_and_the_same_status,
+}
+
+#[tokio::test]
+async fn the_status_of_many_rooms_lets_others_run_in_between() {
+    const ROOMS: usize = 3000;
+    let server = TestServer::start(config(|_| ())).await;
+    for number in 0..ROOMS {
+        let room = RoomName::parse(&format!("room-{number}")).unwrap();
+        let publication = Publication::new(PayloadKind::Text, "hello".into());
+        server
+            .node
+            .publish(&room, &mut vec![publication])
+            .await
+            .unwrap();
+    }
+    let mut collecting = pin!(server.status());
+    let mut turns = 0;
+    let status = poll_fn(|cx| {
+        turns += 1;
+        collecting.as_mut().poll(cx)
+    })
+    .await;
+    assert_eq!(status.num_rooms, ROOMS);
+    assert!(turns >= ROOMS / 300, "{turns}");
 }
