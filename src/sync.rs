@@ -147,6 +147,7 @@ mod models {
         pub(crate) use shuttle::future::yield_now;
 
         /// The checker's own runtime, which is always there.
+        #[derive(Debug)]
         pub(crate) struct Handle;
 
         /// Never seen.

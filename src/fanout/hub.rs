@@ -260,6 +260,7 @@ enum Answer {
 
 impl Actor {
     async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        self.wake_queue.live_here();
         let mut commands = Vec::new();
         while inbox.recv_many(&mut commands, COMMANDS_MAX).await > 0 {
             // Before the commands: whoever leaves and comes back has left first.

@@ -73,6 +73,7 @@ impl Fanout for Registry {
         newcomer: Newcomer,
         catch_up: CatchUp,
     ) -> Result<Admission<Self>, Retired> {
+        self.wake_queue.live_here();
         let (admission, growth) = {
             let mut order = self.order.lock();
             let (admitted, growth) = order.admit(newcomer, &catch_up)?;

@@ -7,7 +7,11 @@
 //! line fair, for who has just been served goes to its end, and the memory that waking touches is still
 //! in the processor's caches when the woken session runs.
 
-use std::{collections::VecDeque, mem, sync::Arc};
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Arc, OnceLock},
+};
 
 #[cfg(not(shuttle))]
 use tokio::{runtime::Handle, task::yield_now};
@@ -30,6 +34,8 @@ const FEW_SEATS: usize = if cfg!(shuttle) { 0 } else { 16 };
 pub struct WakeQueue {
     /// Held for a push or a take, never while anybody is woken. Taken with no other lock held.
     line: Mutex<Line>,
+    /// Where members live. Who tells them may be elsewhere, on a runtime that nobody drives any more.
+    runtime: OnceLock<Handle>,
 }
 
 #[derive(Debug, Default)]
@@ -40,13 +46,23 @@ struct Line {
 }
 
 impl WakeQueue {
-    /// Has `told` woken, behind those who wait already. Outside of a runtime, or where they are few and
-    /// nobody waits, that is at once.
+    /// Called where members live: there they will be woken.
+    pub fn live_here(&self) {
+        if self.runtime.get().is_none()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // Whoever was first is as good.
+            let _ = self.runtime.set(runtime);
+        }
+    }
+
+    /// Has `told` woken, behind those who wait already. Where members live outside of any runtime, or
+    /// where they are few and nobody waits, that is at once.
     pub fn wake(self: &Arc<Self>, told: Vec<Arc<Seat>>) {
         if told.is_empty() {
             return;
         }
-        let Ok(runtime) = Handle::try_current() else {
+        let Some(runtime) = self.runtime.get() else {
             return wake_all(&told);
         };
         let mut line = self.line.lock();
@@ -178,6 +194,13 @@ mod tests {
         ((0..count).map(member).collect(), woken)
     }
 
+    /// Of a room whose members live here.
+    fn queue() -> Arc<WakeQueue> {
+        let queue = Arc::new(WakeQueue::default());
+        queue.live_here();
+        queue
+    }
+
     fn tell(members: &[Member]) -> Vec<Arc<Seat>> {
         let told = members.iter().filter(|member| member.seat.tell(false));
         told.map(|member| member.seat.clone()).collect()
@@ -187,7 +210,7 @@ mod tests {
     async fn members_are_woken_in_the_order_in_which_they_were_told() {
         let count = 3 * SEATS_PER_TURN + 1;
         let (members, woken) = members(count);
-        let queue = Arc::new(WakeQueue::default());
+        let queue = queue();
         let (first, second) = members.split_at(100);
         queue.wake(tell(second));
         queue.wake(tell(first));
@@ -204,7 +227,7 @@ mod tests {
     async fn others_have_a_turn_between_every_few() {
         let count = 5 * SEATS_PER_TURN;
         let (members, woken) = members(count);
-        let queue = Arc::new(WakeQueue::default());
+        let queue = queue();
         queue.wake(tell(&members));
         let mut before = 0;
         while before < count {
@@ -219,7 +242,7 @@ mod tests {
     async fn who_has_just_been_served_goes_to_the_end() {
         let count = 2 * SEATS_PER_TURN;
         let (members, woken) = members(count);
-        let queue = Arc::new(WakeQueue::default());
+        let queue = queue();
         queue.wake(tell(&members));
         while woken.lock().is_empty() {
             yield_now().await;
@@ -237,7 +260,7 @@ mod tests {
     #[tokio::test]
     async fn a_few_are_woken_at_once_unless_others_wait() {
         let (members, woken) = members(SEATS_PER_TURN + FEW_SEATS);
-        let queue = Arc::new(WakeQueue::default());
+        let queue = queue();
         let (few, many) = members.split_at(FEW_SEATS);
         queue.wake(tell(few));
         assert_eq!(woken.lock().len(), FEW_SEATS);
@@ -258,20 +281,42 @@ mod tests {
     #[test]
     fn nobody_sleeps_on_when_a_runtime_ends() {
         let (members, woken) = members(SEATS_PER_TURN);
-        let queue = Arc::new(WakeQueue::default());
+        let queue = queue();
         for round in 1..=2 {
             let runtime = Builder::new_current_thread().build().unwrap();
-            runtime.block_on(async { queue.wake(tell(&members)) });
+            runtime.block_on(async {
+                queue.live_here();
+                queue.wake(tell(&members));
+            });
             drop(runtime);
             assert_eq!(woken.lock().len(), round * SEATS_PER_TURN);
             members.iter().for_each(Member::sleep);
         }
     }
 
+    #[tokio::test]
+    async fn members_are_woken_where_they_live_wherever_they_are_told() {
+        let (members, woken) = members(SEATS_PER_TURN);
+        let queue = queue();
+        let told = tell(&members);
+        let telling = queue.clone();
+        let elsewhere = std::thread::spawn(move || {
+            let idle = Builder::new_current_thread().build().unwrap();
+            idle.block_on(async { telling.wake(told) });
+            // Not driven any more, and not dropped.
+            idle
+        });
+        let idle = elsewhere.join().unwrap();
+        while woken.lock().len() < members.len() {
+            yield_now().await;
+        }
+        idle.shutdown_background();
+    }
+
     #[test]
     fn without_a_runtime_everybody_is_woken_at_once() {
         let (members, woken) = members(3);
-        let queue = Arc::new(WakeQueue::default());
+        let queue = queue();
         queue.wake(tell(&members));
         assert_eq!(*woken.lock(), [0, 1, 2]);
     }

@@ -68,6 +68,7 @@ impl Fanout for OneMutex {
         catch_up: CatchUp,
     ) -> Result<Admission<Self>, Retired> {
         let mut room = self.room.lock();
+        room.wake_queue.live_here();
         let (admitted, growth) = room.order.admit(newcomer, &catch_up)?;
         let admission = admitted.enter(self.clone(), |client| room.clients.insert(client));
         room.tell(growth);

@@ -51,6 +51,7 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
         newcomer: Newcomer,
         catch_up: CatchUp,
     ) -> Result<Admission<Self>, Retired> {
+        self.wake_queue.live_here();
         let (admission, growth) = {
             let mut order = self.order.lock();
             let (admitted, growth) = order.admit(newcomer, &catch_up)?;

@@ -366,6 +366,7 @@ impl Room {
     fn tell(&mut self) {
         let mut growth = mem::take(&mut self.growth);
         if !growth.is_empty() {
+            self.wake_queue.live_here();
             let told = engine::tell(&self.clients, &mut growth);
             growth.settle();
             self.wake_queue.wake(told);

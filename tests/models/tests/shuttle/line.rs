@@ -29,6 +29,7 @@ fn look(notifier: &Notifier, seat: &Seat, rings: &mut usize, calls: &mut usize) 
 fn lined_up() {
     const TELLS: usize = 2;
     let queue = Arc::new(WakeQueue::default());
+    queue.live_here();
     let notifiers = [(); 2].map(|()| Arc::<Notifier>::default());
     let seats = notifiers
         .each_ref()
