@@ -166,8 +166,9 @@ async fn a_watchdog_of_another_process_is_not_fed() {
 #[tokio::test]
 async fn a_socket_that_is_handed_over_is_served_in_place_of_listen() {
     let (listener, addr) = loopback();
-    let mut program =
-        Program::start_by(with_socket(HAND_OVER, listener), LOG_FILTER, &[], &[]).await;
+    // What is configured doesn't count, and so it need not be allowed either.
+    let before = format!("{HAND_OVER} SLABCAST_LISTEN=0.0.0.0:8080");
+    let mut program = Program::start_by(with_socket(&before, listener), LOG_FILTER, &[], &[]).await;
     assert_eq!(program.addr, addr);
     is_healthy(addr).await;
     // It is not put aside for somebody else, but closed with the server.
@@ -201,7 +202,7 @@ async fn a_socket_beyond_loopback_wants_tokens_as_listen_does() {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let copy = listener.try_clone().unwrap();
     let (code, said) = refused(with_socket(HAND_OVER, copy)).await;
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(said.contains("would let the whole network in"), "{said}");
     let before = format!("{HAND_OVER} SLABCAST_ANONYMOUS=true");
     let shell = with_socket(&before, listener);

@@ -107,11 +107,12 @@ pub(super) fn run(exec: Exec) -> ExitCode {
         Err(code) => return code,
     };
     let Prepared {
+        // First, so that it is dropped last.
+        log: _log,
         loaded,
         listener,
         runtime,
         shutdown,
-        log: _log,
     } = prepared;
     let served = match loaded.config.engine {
         Engine::Lock => runtime.block_on(serve::<Registry>(job, loaded, listener, shutdown)),

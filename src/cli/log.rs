@@ -16,7 +16,7 @@ use std::{
 };
 
 use slabcast::config::LogFormat;
-use tracing::warn;
+use tracing::error;
 use tracing_subscriber::EnvFilter;
 
 /// What never gets into a log line, whatever the filter says: the WebSocket library traces payloads.
@@ -74,24 +74,37 @@ pub(super) fn start(filter: EnvFilter, format: LogFormat) -> io::Result<Log> {
 
 /// Writes what comes, and says how much did not.
 fn write_out(entries: &Receiver<Entry>, left_out: &AtomicU64) {
-    for entry in entries {
+    loop {
+        let entry = match entries.try_recv() {
+            Ok(entry) => entry,
+            Err(_) => {
+                // Only now that there is room for it: else it would be left out itself.
+                say_left_out(left_out);
+                let Ok(entry) = entries.recv() else { return };
+                entry
+            }
+        };
         match entry {
             Entry::Line(line) => {
                 // A full disk, or a reader that is gone: there is nobody to be told.
                 let _ = io::stderr().write_all(&line);
-                let lines = left_out.swap(0, Ordering::Relaxed);
-                if lines > 0 {
-                    warn!(
-                        lines,
-                        "log lines were left out: they were not read fast enough"
-                    );
-                }
             }
             Entry::End(done) => {
                 // Who has stopped waiting needs no answer.
                 let _ = done.send(());
             }
         }
+    }
+}
+
+/// An error, so that a filter which admits anything admits it.
+fn say_left_out(left_out: &AtomicU64) {
+    let lines = left_out.swap(0, Ordering::Relaxed);
+    if lines > 0 {
+        error!(
+            lines,
+            "log lines were left out: they were not read fast enough"
+        );
     }
 }
 

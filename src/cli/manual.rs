@@ -7,7 +7,7 @@ use clap::{Args, Command, CommandFactory as _};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use super::{Cli, EXIT_FAILED, fail, say};
+use super::{Cli, EXIT_FAILED, fail, say_result};
 
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -38,19 +38,21 @@ pub(super) fn completions(completions: &Completions) -> ExitCode {
     let mut command = for_readers();
     let name = command.get_name().to_owned();
     clap_complete::generate(completions.shell, &mut command, name, &mut script);
-    say(String::from_utf8_lossy(&script));
-    ExitCode::SUCCESS
+    say_result(String::from_utf8_lossy(&script), ExitCode::SUCCESS)
 }
 
 pub(super) fn man(pages: Pages) -> ExitCode {
     let written = match pages.into {
         Some(directory) => fs::create_dir_all(&directory)
             .and_then(|()| clap_mangen::generate_to(for_readers(), &directory))
+            .map(|()| ExitCode::SUCCESS)
             .map_err(|error| format!("{}: {error}", directory.display())),
-        None => page().map(say).map_err(|error| error.to_string()),
+        None => page()
+            .map(|page| say_result(page, ExitCode::SUCCESS))
+            .map_err(|error| error.to_string()),
     };
     match written {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(
             format_args!("the manual can't be written: {error}"),
             EXIT_FAILED,

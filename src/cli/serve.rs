@@ -56,11 +56,12 @@ pub(super) fn run(settings: Settings) -> ExitCode {
         Err(code) => return code,
     };
     let Prepared {
+        // First, so that it is dropped last: what tasks log when they are dropped is waited for.
+        log: _log,
         loaded: Loaded { config, .. },
         listener,
         runtime,
         shutdown,
-        log: _log,
     } = prepared;
     let served = match config.engine {
         Engine::Lock => runtime.block_on(serve::<Registry>(config, listener, shutdown)),
@@ -77,11 +78,15 @@ pub(super) fn run(settings: Settings) -> ExitCode {
 /// # Errors
 /// The exit code, after what is wrong was printed.
 pub(super) fn prepare(
-    settings: Settings,
+    mut settings: Settings,
 ) -> Result<Prepared<impl Future<Output = ()> + Send + 'static>, ExitCode> {
+    let listener = service::handed_over().map_err(|error| fail(error, EXIT_MISUSED))?;
+    let address = listener.as_ref().and_then(|it| it.local_addr().ok());
+    if let Some(address) = address {
+        settings = settings.listening_at(address);
+    }
     let Ready { loaded, log_filter } =
         settings.load().map_err(|error| fail(error, EXIT_MISUSED))?;
-    let listener = service::handed_over().map_err(|error| fail(error, EXIT_MISUSED))?;
     let failed = |what, error| fail(format_args!("{what}: {error}"), EXIT_FAILED);
     let log = log::start(log_filter, loaded.config.log.format)
         .map_err(|error| failed("the log can't start", error))?;

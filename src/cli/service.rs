@@ -82,7 +82,8 @@ pub(super) fn ready<F: Fanout>(node: &Arc<Node<F>>, address: SocketAddr) {
         NotifyState::Ready,
         NotifyState::Status(&format!("listens on http://{address}/")),
     ]);
-    if let Some(patience) = sd_notify::watchdog_enabled() {
+    let patience = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero());
+    if let Some(patience) = patience {
         let mut ticks = interval(patience / SIGNS_OF_LIFE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let node = node.clone();

@@ -1,7 +1,7 @@
 //! The flags that configure the server, and the configuration that they, the environment and the
 //! file make.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use slabcast::{
@@ -87,6 +87,12 @@ pub(super) struct Ready {
 }
 
 impl Settings {
+    /// A socket that listens at `address` is there already, so nothing else that is configured counts.
+    pub(super) fn listening_at(mut self, address: SocketAddr) -> Self {
+        self.listen = Some(address.to_string());
+        self
+    }
+
     /// Reads flags, environment and file, and the file with the key that tokens are checked by.
     pub(super) fn load(self) -> Result<Ready, ConfigError> {
         let loaded = self.layers().environment(environment()).load()?;

@@ -78,6 +78,10 @@ fn spawn(argv: &[OsString]) -> io::Result<Child> {
             command.env_remove(name);
         }
     }
+    // What is said to the service manager is for us to say.
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        command.env_remove(name);
+    }
     command.spawn()
 }
 
