@@ -17,7 +17,7 @@
 //! - **Accounting.** For every member, frames appended while it was one = settled + discarded at its
 //!   leave + still pending; [`Deliveries`] counts them.
 //! - **Told.** When `publish` or `subscribe` returns, every member has been told what it brought. Those
-//!   that sleep are woken soon after, in the order in which they were told.
+//!   that sleep are woken soon after, about in the order in which they were told.
 //! - **Waiting.** Only where an engine has backpressure. The lock engine never waits; with the actor,
 //!   everything waits for a place among its commands and for its answer, and a leave takes effect in
 //!   the room's order a little after the membership was dropped.
