@@ -1,4 +1,5 @@
-//! The locks and the atomics, and nothing else: the one place that names a lock implementation.
+//! The locks and the atomics, or a model checker's in their place: the one place that names a lock
+//! implementation.
 //!
 //! Everything that blocks goes through these names, so that a model checker can stand in for
 //! `parking_lot` in one file: shuttle with `--cfg shuttle`, loom with `--cfg loom`. So do the atomics

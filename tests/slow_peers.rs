@@ -78,18 +78,23 @@ async fn ended(program: &Program, reason: &str, count: u64) -> Value {
         .await
 }
 
+/// A server that asks often whether somebody is there, and soon knows that nobody is.
+async fn soon_missing_pongs(engine: &str, settings: &[&str]) -> Program {
+    let quick = [
+        engine,
+        NO_HISTORY,
+        "timeouts.ping=1s",
+        "timeouts.pong=800ms",
+        "timeouts.close=100ms",
+    ];
+    Program::start(&[&quick, settings].concat()).await
+}
+
 #[tokio::test]
 async fn a_frame_that_trickles_in_is_no_sign_of_life() {
     const FRAME_BYTES: usize = 5_000;
     for engine in ENGINES {
-        let program = Program::start(&[
-            engine,
-            NO_HISTORY,
-            "timeouts.ping=1s",
-            "timeouts.pong=800ms",
-            "timeouts.close=100ms",
-        ])
-        .await;
+        let program = soon_missing_pongs(engine, &[]).await;
         let idle = program.idle();
         let bystander = Bystander::begin(program.addr, "hello", Duration::from_millis(50)).await;
         let mut slow = raw_member(program.addr).await;
@@ -118,14 +123,7 @@ async fn a_frame_that_trickles_in_is_no_sign_of_life() {
 #[tokio::test]
 async fn fragments_without_end_are_no_sign_of_life() {
     for engine in ENGINES {
-        let program = Program::start(&[
-            engine,
-            NO_HISTORY,
-            "timeouts.ping=1s",
-            "timeouts.pong=800ms",
-            "timeouts.close=100ms",
-        ])
-        .await;
+        let program = soon_missing_pongs(engine, &[]).await;
         let idle = program.idle();
         let bystander = Bystander::begin(program.addr, "hello", Duration::from_millis(50)).await;
         let mut endless = raw_member(program.addr).await;
@@ -151,17 +149,15 @@ async fn who_sends_pongs_and_reads_nothing_runs_into_the_write_deadline() {
     static LONG: [u8; 32_000] = [b'x'; 32_000];
     const MUTE: usize = 3;
     for engine in ENGINES {
-        let program = Program::start(&[
+        let program = soon_missing_pongs(
             engine,
-            NO_HISTORY,
-            "timeouts.ping=1s",
-            "timeouts.pong=800ms",
-            "timeouts.write=2s",
-            "timeouts.close=100ms",
-            // So far behind that only the time can end it.
-            "room_defaults.lag_bytes=1GiB",
-            "room_defaults.lag_messages=1000000",
-        ])
+            &[
+                "timeouts.write=2s",
+                // So far behind that only the time can end it.
+                "room_defaults.lag_bytes=1GiB",
+                "room_defaults.lag_messages=1000000",
+            ],
+        )
         .await;
         let idle = program.idle();
         let long = str::from_utf8(&LONG).unwrap();

@@ -1,4 +1,4 @@
-//! Wakes a room's members a few at a time, in the order in which they were told.
+//! Wakes a room's members a few at a time, about in the order in which they were told.
 //!
 //! A walk could wake everybody at once. Then all of them would write before anybody is read again, and
 //! what came meanwhile would cost all of them a second write. So whoever has been told waits in one line
@@ -32,7 +32,8 @@ const FEW_SEATS: usize = if cfg!(shuttle) { 0 } else { 16 };
 /// The members of one room who were told something and have still to be woken.
 #[derive(Debug, Default)]
 pub struct WakeQueue {
-    /// Held for a push or a take, never while anybody is woken. Taken with no other lock held.
+    /// Held for a push or a take, never while anybody is woken. Taken with no other lock held, so that
+    /// it has no place in the lock order.
     line: Mutex<Line>,
     /// Where members live. Who tells them may be elsewhere, on a runtime that nobody drives any more.
     runtime: OnceLock<Handle>,
@@ -78,11 +79,11 @@ impl WakeQueue {
         line.seats = told.into();
         line.is_served = true;
         drop(line);
-        let server = Server {
+        let waking = Waking {
             queue: self.clone(),
             is_done: false,
         };
-        runtime.spawn(server.run());
+        runtime.spawn(waking.run());
     }
 }
 
@@ -95,25 +96,26 @@ impl Line {
     }
 }
 
-fn wake_all(seats: &[Arc<Seat>]) {
-    seats.iter().for_each(|seat| seat.wake());
+fn wake_all<'a>(seats: impl IntoIterator<Item = &'a Arc<Seat>>) {
+    seats.into_iter().for_each(|seat| seat.wake());
 }
 
-/// Serves a line until it is empty.
+/// The task that serves a line until it is empty.
 #[derive(Debug)]
-struct Server {
+struct Waking {
     queue: Arc<WakeQueue>,
     is_done: bool,
 }
 
-impl Server {
+impl Waking {
     async fn run(mut self) {
         let mut turn = Vec::<Arc<Seat>>::new();
         while !self.is_done {
             // Also before the first: others may be about to say something.
             yield_now().await;
             self.take(&mut turn);
-            turn.drain(..).for_each(|seat| seat.wake());
+            wake_all(&turn);
+            turn.clear();
         }
     }
 
@@ -130,12 +132,12 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Waking {
     /// A runtime that ends drops its tasks. The room's members may be those of another.
     fn drop(&mut self) {
         if !self.is_done {
             let line = mem::take(&mut *self.queue.line.lock());
-            line.seats.iter().for_each(|seat| seat.wake());
+            wake_all(&line.seats);
         }
     }
 }
