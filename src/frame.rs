@@ -3,10 +3,6 @@
 //! What a server sends is not masked, so one encoding suits everybody.
 
 use bytes::{BufMut, Bytes};
-use tungstenite::protocol::frame::{
-    FrameHeader,
-    coding::{Control, Data, OpCode},
-};
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,23 +17,35 @@ pub enum FrameKind {
     Pong,
 }
 
+impl FrameKind {
+    /// The first byte of an unfragmented frame of this kind: the FIN bit and the opcode.
+    fn first_byte(self) -> u8 {
+        const FIN: u8 = 0x80;
+        FIN | match self {
+            Self::Text => 0x1,
+            Self::Binary => 0x2,
+            Self::Ping => 0x9,
+            Self::Pong => 0xa,
+        }
+    }
+}
+
 /// Appends one unfragmented frame whose payload is `parts`, one behind the other.
 pub fn put(out: &mut impl BufMut, kind: FrameKind, parts: &[&[u8]]) {
     let payload_bytes = parts.iter().map(|part| part.len()).sum::<usize>();
-    let opcode = match kind {
-        FrameKind::Text => OpCode::Data(Data::Text),
-        FrameKind::Binary => OpCode::Data(Data::Binary),
-        FrameKind::Ping => OpCode::Control(Control::Ping),
-        FrameKind::Pong => OpCode::Control(Control::Pong),
-    };
-    let header = FrameHeader {
-        opcode,
-        is_final: true,
-        ..FrameHeader::default()
-    };
-    header
-        .format(payload_bytes as u64, &mut out.writer())
-        .expect("a growing buffer takes all");
+    out.put_u8(kind.first_byte());
+    // In the fewest bytes that it fits in; 126 and 127 announce the longer forms.
+    match payload_bytes {
+        0..=125 => out.put_u8(payload_bytes as u8),
+        126..=0xffff => {
+            out.put_u8(126);
+            out.put_u16(payload_bytes as u16);
+        }
+        _ => {
+            out.put_u8(127);
+            out.put_u64(payload_bytes as u64);
+        }
+    }
     for part in parts {
         out.put_slice(part);
     }
@@ -67,9 +75,15 @@ mod tests {
             [0x82, 126, 0, 126]
         );
         assert_eq!(
+            encode(FrameKind::Binary, &[0; 65535])[..4],
+            [0x82, 126, 255, 255]
+        );
+        assert_eq!(
             encode(FrameKind::Binary, &[0; 65536])[..10],
             [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]
         );
+        assert_eq!(encode(FrameKind::Ping, b"")[..], [0x89, 0]);
+        assert_eq!(encode(FrameKind::Pong, b"")[..], [0x8a, 0]);
     }
 
     #[test]

@@ -29,12 +29,9 @@ impl Epoch {
     #[must_use]
     pub fn random() -> Self {
         const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-        let mut bits = uuid::Uuid::new_v4().as_u64_pair().1;
-        Self(std::array::from_fn(|_| {
-            let letter = LETTERS[(bits % 32) as usize];
-            bits /= 32;
-            letter
-        }))
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).expect("the system has random numbers");
+        Self(bytes.map(|byte| LETTERS[usize::from(byte % 32)]))
     }
 
     /// As text.

@@ -2,8 +2,6 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-use serde::{Serialize, Serializer};
-
 /// The longest room or user name that any configuration may allow, in bytes.
 ///
 /// It is what the Centrifugo protocol's servers allow by default. Ten times as much would make
@@ -71,8 +69,9 @@ impl Borrow<str> for RoomName {
     }
 }
 
-impl Serialize for RoomName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+#[cfg(feature = "server")]
+impl serde::Serialize for RoomName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
     }
 }

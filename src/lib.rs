@@ -28,24 +28,33 @@
 //! ```
 
 pub mod close;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(not(feature = "server"))]
+#[path = "config/room.rs"]
 pub mod config;
 pub mod fanout;
 pub mod feed;
 pub mod frame;
 pub mod history;
+#[cfg(feature = "server")]
 mod http;
 pub mod id;
 pub mod metrics;
+#[cfg(feature = "server")]
 pub mod node;
 pub mod notifier;
 pub mod outbox;
+#[cfg(feature = "server")]
 pub mod protocol;
 pub mod publication;
+#[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
 pub mod session;
 mod sync;
 
 /// The examples in the README, so that they compile.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

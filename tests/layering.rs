@@ -377,8 +377,7 @@ fn is_named_only_where(foreign: &str, may: impl Fn(&Path) -> bool) {
 
 #[test]
 fn tungstenite_is_named_by_its_adapters_only() {
-    const ADAPTERS: [&str; 4] = [
-        "frame.rs",
+    const ADAPTERS: [&str; 3] = [
         "session/socket.rs",
         "http/upgrade.rs",
         "load/handshake.rs",

@@ -19,6 +19,7 @@ mod assignment;
 mod error;
 mod file;
 mod layers;
+mod room;
 mod schema;
 mod secret;
 pub mod units;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     error::{ConfigError, Origin},
     layers::{Layers, Loaded},
+    room::{PublishRight, RoomConfig, SlowPolicy, SubscribeRight},
     secret::Secret,
     validate::SECRET_BYTES_MIN,
 };
@@ -204,78 +206,6 @@ pub struct Timeouts {
     pub drain_deadline: Duration,
 }
 
-/// The options of a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RoomConfig {
-    /// Publications that history keeps; 0 turns history, offsets and recovery off.
-    pub history_size: usize,
-    /// How long history keeps a publication.
-    #[serde(with = "units::duration")]
-    pub history_ttl: Duration,
-    /// What history keeps at most, in bytes of payload.
-    #[serde(with = "units::size")]
-    pub history_bytes: usize,
-    /// Publications that are recovered at once; more than this missed is "not recovered".
-    pub recovery_max: usize,
-    /// Who may be in it, and ask what was published and who is there.
-    pub subscribe: SubscribeRight,
-    /// Which clients may publish in it; the API and the server always may.
-    pub publish: PublishRight,
-    /// Whether members may ask who is there.
-    pub presence: bool,
-    /// Whether members who want to are told who comes and goes.
-    pub join_leave: bool,
-    /// What happens to a client that falls behind by more than the lag limit.
-    pub slow: SlowPolicy,
-    /// The lag limit in bytes of encoded frames.
-    #[serde(with = "units::size")]
-    pub lag_bytes: usize,
-    /// The lag limit in frames.
-    pub lag_messages: usize,
-}
-
-/// Who may be in a room. Whoever the server puts there may in any case; and a room with a `#` in its
-/// name belongs to the users named after it, whatever this says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SubscribeRight {
-    /// Whoever may connect.
-    Anyone,
-    /// Those who have a name.
-    Users,
-    /// Those who bring a subscription token for it.
-    Token,
-    /// Nobody by himself.
-    Nobody,
-}
-
-/// Which clients may publish in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PublishRight {
-    /// Those who are in it, and those who might be.
-    Anyone,
-    /// The same, if they have a name.
-    Users,
-    /// Those who are in it.
-    Members,
-    /// None.
-    Nobody,
-}
-
-/// What happens to a client that falls behind its room by more than the lag limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SlowPolicy {
-    /// It is closed as a slow consumer.
-    Disconnect,
-    /// It goes on at the oldest frame that the room still keeps; what it missed is counted, and it is told.
-    Skip,
-    /// It goes on at the newest frame; what it missed is counted, and it is told.
-    Latest,
-}
-
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -336,24 +266,6 @@ impl Default for Timeouts {
             pong: Duration::from_secs(8),
             drain_window: Duration::from_secs(5),
             drain_deadline: Duration::from_secs(30),
-        }
-    }
-}
-
-impl Default for RoomConfig {
-    fn default() -> Self {
-        Self {
-            history_size: 100,
-            history_ttl: Duration::from_secs(600),
-            history_bytes: MIB,
-            recovery_max: 300,
-            subscribe: SubscribeRight::Anyone,
-            publish: PublishRight::Anyone,
-            presence: true,
-            join_leave: true,
-            slow: SlowPolicy::Disconnect,
-            lag_bytes: MIB,
-            lag_messages: 4096,
         }
     }
 }

@@ -12,7 +12,7 @@
 #[path = "../../../src/close.rs"]
 pub mod close;
 #[cfg(not(loom))]
-#[path = "../../../src/config/mod.rs"]
+#[path = "../../../src/config/room.rs"]
 pub mod config;
 #[cfg(not(loom))]
 #[path = "../../../src/fanout/mod.rs"]
