@@ -76,6 +76,12 @@ impl Chunk {
         }
     }
 
+    /// What is left of the frame at byte `at`, and how many bytes that is.
+    pub(crate) fn frame_at(&self, at: usize) -> (Bytes, usize) {
+        let end = self.offset_of(self.position_at(at) + 1);
+        (self.bytes.slice(at..end), end - at)
+    }
+
     /// The position of the first frame that does not end within the first `bytes`.
     #[must_use]
     pub fn position_at(&self, bytes: usize) -> u64 {

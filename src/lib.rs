@@ -5,27 +5,23 @@
 //! that there is something new; each member's own task then writes everything that it has not had,
 //! with one call. No hub stands in between.
 //!
+//! # Features
+//!
+//! | | what there is | other crates |
+//! |---|---|---|
+//! | none | rooms, feeds, outboxes, frames, history: in memory, for any transport | 12 |
+//! | `server` | the server: WebSocket, Centrifugo's protocol, server-sent events, tokens, an HTTP API | about 100 |
+//! | `cli`, by default | the program `slabcast`, of which a library has no use | |
+//!
 //! The modules, from the bottom up; each imports only from those before it:
 //!
 //! | floor | modules |
 //! |---|---|
 //! | basics | [`config`], [`id`], [`close`], [`metrics`] |
 //! | one room's memory | [`frame`], [`publication`], [`feed`], [`notifier`], [`outbox`], [`history`] |
-//! | rooms | [`fanout`] and [`protocol`], which don't know each other, and above both [`node`] |
-//! | one connection | [`session`] |
-//! | the server | `http`, and [`server`] |
-//!
-//! A server in a few lines:
-//!
-//! ```no_run
-//! use slabcast::{config::Config, fanout::Registry, server::Server};
-//!
-//! # async fn run() -> Result<(), slabcast::server::ServeError> {
-//! let server = Server::<Registry>::bind(Config::default()).await?;
-//! println!("open http://{}/", server.local_addr());
-//! server.run(async { tokio::signal::ctrl_c().await.unwrap_or_default() }).await
-//! # }
-//! ```
+//! | rooms | [`fanout`], and [`room`] for one room by itself |
+//! | with `server` | `protocol`, which knows no rooms; `node`, which knows rooms by their names; `session`, which is one connection; `http`; `server` |
+#![cfg_attr(feature = "server", doc = include_str!("server/embedding.md"))]
 
 pub mod close;
 #[cfg(feature = "server")]
@@ -48,6 +44,7 @@ pub mod outbox;
 #[cfg(feature = "server")]
 pub mod protocol;
 pub mod publication;
+pub mod room;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

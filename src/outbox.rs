@@ -8,6 +8,7 @@
 
 use std::{collections::VecDeque, io::IoSlice, mem, sync::Arc};
 
+use bytes::Bytes;
 use slab::Slab;
 
 use crate::{
@@ -313,6 +314,17 @@ impl Outbox {
         if delivered > 0 {
             self.deliveries.delivered.add(delivered);
         }
+    }
+
+    /// Takes one whole frame out of hand, as a part of what all readers share: it counts as delivered.
+    /// Nothing where something else is to be written first.
+    pub fn take_frame(&mut self) -> Option<Bytes> {
+        let Some(Piece::Shared { chunk, at, .. }) = self.in_hand.front() else {
+            return None;
+        };
+        let (frame, bytes) = chunk.frame_at(*at);
+        self.advance(bytes);
+        Some(frame)
     }
 
     fn recycle(&mut self, done: Option<Piece>) {

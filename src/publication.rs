@@ -47,6 +47,12 @@ impl Publication {
         }
     }
 
+    /// The server's own, of text.
+    #[must_use]
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::new(PayloadKind::Text, Bytes::from(text.into()))
+    }
+
     /// The same, as `client` publishes it.
     #[must_use]
     pub fn by(self, client: Arc<ClientInfo>) -> Self {
@@ -81,4 +87,17 @@ pub struct ClientInfo {
     pub user: UserId,
     /// The same in the form that dialects show, made once.
     pub encoded: Box<[u8]>,
+}
+
+impl ClientInfo {
+    /// A client that nobody knows more of than its id, for encoders that don't show clients in a form
+    /// made beforehand.
+    #[must_use]
+    pub fn anonymous(client: impl Into<Box<str>>) -> Self {
+        Self {
+            client: client.into(),
+            user: UserId::default(),
+            encoded: Box::default(),
+        }
+    }
 }

@@ -32,10 +32,11 @@ const ROOM_MEMORY: [(&str, &[&str]); 6] = [
 
 const ROOMS: [(&str, &[&str]); 2] = [("fanout", &[]), ("protocol", &[])];
 
-const FLOORS: [&[(&str, &[&str])]; 7] = [
+const FLOORS: [&[(&str, &[&str])]; 8] = [
     &BASICS,
     &ROOM_MEMORY,
     &ROOMS,
+    &[("room", &[])],
     &[("node", &[])],
     &[("session", &[])],
     &[("http", &[])],
@@ -377,11 +378,7 @@ fn is_named_only_where(foreign: &str, may: impl Fn(&Path) -> bool) {
 
 #[test]
 fn tungstenite_is_named_by_its_adapters_only() {
-    const ADAPTERS: [&str; 3] = [
-        "session/socket.rs",
-        "http/upgrade.rs",
-        "load/handshake.rs",
-    ];
+    const ADAPTERS: [&str; 3] = ["session/socket.rs", "http/upgrade.rs", "load/handshake.rs"];
     is_named_only_where("tungstenite", |file| {
         ADAPTERS.iter().any(|adapter| file == Path::new(adapter))
     });

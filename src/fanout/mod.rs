@@ -43,11 +43,13 @@ use crate::{
 mod client;
 pub mod engine;
 mod hub;
+mod patience;
 mod registry;
 mod timeline;
 mod wake_queue;
 
 pub use hub::Hub;
+pub use patience::Patience;
 pub use registry::Registry;
 pub use timeline::Retired;
 
@@ -82,6 +84,19 @@ pub trait Encode: Send + Sync + fmt::Debug + 'static {
     ///
     /// Called under the room's order, for each event once in each dialect that has members.
     fn encode(&self, dialect: Dialect, event: Event<'_>, out: &mut BytesMut);
+}
+
+/// An encoder with one dialect, which has a word for publications only.
+impl Encode for fn(&Publication, &mut BytesMut) {
+    fn dialects(&self) -> usize {
+        1
+    }
+
+    fn encode(&self, _: Dialect, event: Event<'_>, out: &mut BytesMut) {
+        if let Event::Publication(publication, _) = event {
+            self(publication, out);
+        }
+    }
 }
 
 /// What a room is made with.

@@ -3,7 +3,7 @@
 //! The lock engine keeps it under the room's order mutex; the actor owns it. Everything that must
 //! happen in one order happens in here, and nothing else does.
 
-use std::{sync::Arc, time::Instant};
+use std::{fmt, sync::Arc, time::Instant};
 
 use slab::Slab;
 
@@ -23,6 +23,14 @@ use crate::{
 /// The room was let go before it could be used: look it up again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retired;
+
+impl fmt::Display for Retired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the room was let go")
+    }
+}
+
+impl std::error::Error for Retired {}
 
 /// A room's order. Whoever holds it exclusively may change it; members are told afterwards, by
 /// [`tell`](super::client::tell).

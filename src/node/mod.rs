@@ -16,7 +16,7 @@ use crate::{
     config::{Config, ConfigError, PublishRight, RoomConfig, SubscribeRight},
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
-        Receipt, Retired, RoomSetup,
+        Patience, Receipt, Retired, RoomSetup,
     },
     history::HistoryBudget,
     id::{RoomName, UserId},
@@ -29,7 +29,6 @@ mod access;
 mod budget;
 mod encoder;
 mod error;
-mod patience;
 mod quota;
 mod rates;
 mod room;
@@ -40,7 +39,6 @@ pub use access::{Access, Credentials, Expiry, Grant, Identity, NO_KEYS};
 pub use budget::{Budget, Spending};
 pub use encoder::Tongue;
 pub use error::{AccessError, RoomError};
-pub(crate) use patience::Patience;
 pub use quota::{Quota, Share, network_of};
 pub use rates::Rates;
 pub use room::{Room, Subscription};

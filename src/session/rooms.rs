@@ -7,13 +7,10 @@ use tokio::time::Instant;
 use crate::{
     close::{Close, CloseReason},
     config::{PublishRight, SlowPolicy},
-    fanout::{Admission, CatchUp, Fanout, Membership, Newcomer},
+    fanout::{Admission, CatchUp, Fanout, Membership, Newcomer, Patience},
     history::{Kept, Position},
     id::{RoomName, UserId},
-    node::{
-        Expiry, Grant, Identity, Node, Patience, RoomError, SessionGuard, Share, Subscription,
-        Tongue,
-    },
+    node::{Expiry, Grant, Identity, Node, RoomError, SessionGuard, Share, Subscription, Tongue},
     notifier::{Notifier, SeatKey},
     outbox::{Lag, Outbox, SkipTo},
     protocol::centrifugo::push::client_info,
