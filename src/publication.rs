@@ -13,7 +13,7 @@ pub enum PayloadKind {
     Text,
     /// Bytes.
     Binary,
-    /// One JSON value, as it was written.
+    /// One JSON value, as it was written, but on one line. That it is one, the caller answers for.
     Json,
 }
 

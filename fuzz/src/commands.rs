@@ -157,7 +157,7 @@ fn written(command: &Command<'_>) -> String {
             }
             ("history", parameters.to_string())
         }
-        Request::Rpc => ("rpc", "{}".to_owned()),
+        Request::Rpc(_) => ("rpc", "{}".to_owned()),
         Request::Send => ("send", "{}".to_owned()),
         Request::Refresh(refresh) => ("refresh", json!({"token": refresh.token}).to_string()),
         Request::SubRefresh(refresh) => {

@@ -44,7 +44,12 @@ impl Config {
     /// );
     /// ```
     pub fn validate(self) -> Result<Self, ConfigError> {
-        self.validate_access()?;
+        self.validate_for(false)
+    }
+
+    /// The same for a server that `has_hooks`, which may know people without any token.
+    pub(crate) fn validate_for(self, has_hooks: bool) -> Result<Self, ConfigError> {
+        self.validate_access(has_hooks)?;
         self.validate_api()?;
         self.validate_limits()?;
         validate_timeouts(&self.timeouts)?;
@@ -64,7 +69,7 @@ impl Config {
         Ok(self)
     }
 
-    fn validate_access(&self) -> Result<(), ConfigError> {
+    fn validate_access(&self, has_hooks: bool) -> Result<(), ConfigError> {
         if let Some(secret) = &self.tokens.hmac_secret {
             let bytes = secret.reveal().len();
             if bytes < SECRET_BYTES_MIN {
@@ -75,7 +80,7 @@ impl Config {
                 ));
             }
         }
-        if self.anonymous() || self.tokens.is_set() {
+        if self.anonymous() || self.tokens.is_set() || has_hooks {
             return Ok(());
         }
         if self.anonymous.is_some() {

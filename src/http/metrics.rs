@@ -35,19 +35,27 @@ const CODES: [u16; 12] = [101, 200, 304, 400, 401, 403, 404, 405, 413, 426, 429,
 
 /// Requests, by route and by code. The last of each stands for all others.
 #[derive(Debug, Default)]
-pub(super) struct RequestCounts([[Counter; CODES.len() + 1]; Route::ALL.len() + 1]);
+pub(super) struct RequestCounts([[Counter; CODES.len() + 1]; Route::ALL.len() + 2]);
 
 impl RequestCounts {
     pub(super) fn count(&self, route: Option<Route>, status: StatusCode) {
         let is_it = |(_, other): &(&str, Route)| Some(*other) == route;
-        let row = Route::ALL.iter().position(is_it);
+        let row = match route {
+            Some(Route::Own(_)) => Route::ALL.len(),
+            None => Route::ALL.len() + 1,
+            // All others are in the list.
+            Some(_) => Route::ALL.iter().position(is_it).unwrap_or_default(),
+        };
         let column = CODES.iter().position(|code| *code == status.as_u16());
-        self.0[row.unwrap_or(Route::ALL.len())][column.unwrap_or(CODES.len())].add(1);
+        self.0[row][column.unwrap_or(CODES.len())].add(1);
     }
 
     /// Those that there were.
     fn entries(&self) -> Vec<RequestCount> {
-        let routes = Route::ALL.iter().map(|(path, _)| *path).chain(["none"]);
+        let routes = Route::ALL
+            .iter()
+            .map(|(path, _)| *path)
+            .chain(["own", "none"]);
         let rows = routes.zip(&self.0);
         let entries = rows.flat_map(|(route, row)| {
             let codes = CODES.iter().map(u16::to_string).chain(["other".to_owned()]);

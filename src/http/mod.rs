@@ -31,6 +31,7 @@ mod body;
 mod gate;
 mod metrics;
 mod process;
+mod routes;
 mod send;
 mod sse;
 mod status;
@@ -43,9 +44,12 @@ use api::{Api, ApiKey, Call};
 use assets::Assets;
 use gate::Gate;
 use metrics::RequestCounts;
+pub use routes::Peer;
+pub(crate) use routes::{OwnRoutes, Router, page};
 pub(crate) use stream::HttpStream;
 pub(crate) use takeover::Handover;
 use takeover::Takeover;
+use upgrade::room_of;
 
 /// What is answered.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -65,6 +69,8 @@ enum Route {
     Health,
     Ready,
     OpenApi,
+    /// The embedder's, by its index.
+    Own(usize),
 }
 
 impl Route {
@@ -113,6 +119,7 @@ impl Route {
             Self::Centrifugo | Self::Plain => &[Method::GET],
             Self::Send => &[Method::GET, Method::POST],
             Self::Api(_) => &[Method::POST],
+            Self::Own(_) => &[],
             _ => &[Method::GET, Method::HEAD],
         }
     }
@@ -142,7 +149,7 @@ pub(crate) struct Permit {
 #[derive(Debug)]
 pub(crate) struct Http<F: Fanout> {
     node: Arc<Node<F>>,
-    router: matchit::Router<Route>,
+    router: Router<F>,
     gate: Gate,
     assets: Assets,
     api: Arc<Api>,
@@ -156,16 +163,11 @@ impl<F: Fanout> Http<F> {
     /// For `node`; sessions run on `sessions`, and none begins once `draining` is cancelled.
     pub(crate) fn new(
         node: Arc<Node<F>>,
+        router: Router<F>,
         api_key: &Secret,
         sessions: TaskTracker,
         draining: CancellationToken,
     ) -> Self {
-        let mut router = matchit::Router::new();
-        for (path, route) in Route::ALL {
-            router
-                .insert(path, route)
-                .expect("the routes don't overlap");
-        }
         let gate = Gate::new(node.config());
         Self {
             node,
@@ -186,7 +188,7 @@ impl<F: Fanout> Http<F> {
         mut request: Request<Incoming>,
     ) -> Answer {
         self.node.counters().requests.add(1);
-        let route = self.router.at(request.uri().path()).ok();
+        let route = self.router.at(request.uri().path());
         let route = route.map(|matched| *matched.value);
         let mut answer = match self.route(connection, &mut request).await {
             Ok(answer) => answer,
@@ -215,27 +217,26 @@ impl<F: Fanout> Http<F> {
         // Whoever is not sure where a request belongs need not guess what comes behind it.
         let host = self.gate.check_host(request).map_err(Refusal::closing)?;
         let path = request.uri().path().to_owned();
-        let matched = self.router.at(&path).map_err(|_| {
+        let matched = self.router.at(&path).ok_or_else(|| {
             Refusal::new(
                 StatusCode::NOT_FOUND,
                 format!("there is nothing at {path:?}; /openapi.yaml says what there is"),
             )
         })?;
         let route = *matched.value;
-        if !route.methods().contains(request.method()) {
-            return Err(Refusal::method_not_allowed(
-                request.method(),
-                route.methods(),
-            ));
+        let methods = self.router.methods(route);
+        if !methods.contains(request.method()) {
+            return Err(Refusal::method_not_allowed(request.method(), &methods));
         }
         match route {
+            Route::Own(index) => self.own(connection, request, &host, index).await,
             Route::Page => Ok(self.assets.page(request, &host)),
             Route::Asset => self
                 .assets
                 .asset(request, matched.params.get("file").unwrap_or_default()),
             Route::Sse => {
-                let room = matched.params.get("room").unwrap_or_default();
-                self.listen(request, &host, room)
+                let room = room_of(matched.params.get("room").unwrap_or_default())?;
+                self.listen(connection, request, &host, room).await
             }
             Route::Status if request.headers().contains_key(header::UPGRADE) => {
                 self.upgrade_status(connection, request, &host)
@@ -251,8 +252,8 @@ impl<F: Fanout> Http<F> {
             Route::Api(call) => self.api(call, request).await,
             Route::Centrifugo => self.upgrade_centrifugo(connection, request, &host),
             Route::Plain => {
-                let room = matched.params.get("room").unwrap_or_default();
-                self.upgrade_plain(request, &host, room)
+                let room = room_of(matched.params.get("room").unwrap_or_default())?;
+                self.upgrade_plain(connection, request, &host, room).await
             }
         }
     }

@@ -8,27 +8,28 @@ use hyper::{
 };
 
 use super::{
-    Answer, Http,
+    Answer, Connection, Http,
     answer::Refusal,
     gate::{Host, only},
     takeover::Takeover,
     upgrade::Query,
 };
-use crate::{fanout::Fanout, protocol::plain::Since, session::WayIn};
+use crate::{fanout::Fanout, id::RoomName, protocol::plain::Since, session::WayIn};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 impl<F: Fanout> Http<F> {
     /// The head of a stream, and behind it the stream itself unless only the head was asked for.
-    pub(super) fn listen(
+    pub(super) async fn listen(
         &self,
+        connection: &Connection,
         request: &Request<Incoming>,
         host: &Host,
-        room: &str,
+        room: RoomName,
     ) -> Result<Answer, Refusal> {
         self.gate.check_origin(request.headers(), host)?;
         let query = Query::of(request);
-        let (room, admitted) = self.admit(&query, request.headers(), room)?;
+        let admitted = self.admit(connection, request, &query, &room).await?;
         let since = match last_event_id(request.headers())? {
             Some(since) => since,
             None => query.since()?,

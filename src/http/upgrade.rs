@@ -1,6 +1,6 @@
 //! From a request to a session: the checks, the 101, and the hand-over of the socket.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -26,7 +26,7 @@ use super::{
 use crate::{
     fanout::Fanout,
     id::{RoomName, UserId},
-    node::{AccessError, Credentials, Grant, Identity},
+    node::{AccessError, Credentials, Grant, Identity, RequestHead},
     protocol::plain::Since,
     session::{self, Upgraded, WayIn},
 };
@@ -49,6 +49,7 @@ impl<F: Fanout> Http<F> {
         let way = WayIn::Centrifugo {
             has_native_pings,
             uid: query.uid()?,
+            head: self.head_for_hooks(connection, request).map(Arc::new),
         };
         let mut answer = self.upgrade(connection, request, host, way)?;
         if offers_json {
@@ -62,16 +63,17 @@ impl<F: Fanout> Http<F> {
 
     /// The session writes the 101 itself, once it is in its room: who has read it misses nothing that
     /// is said from then on.
-    pub(super) fn upgrade_plain(
+    pub(super) async fn upgrade_plain(
         &self,
+        connection: &Connection,
         request: &Request<Incoming>,
         host: &Host,
-        room: &str,
+        room: RoomName,
     ) -> Result<Answer, Refusal> {
+        self.gate.check_origin(request.headers(), host)?;
         let query = Query::of(request);
         let since = query.since()?;
-        let (room, admitted) = self.admit(&query, request.headers(), room)?;
-        self.gate.check_origin(request.headers(), host)?;
+        let admitted = self.admit(connection, request, &query, &room).await?;
         let mut answer = shake_hands(request)?;
         self.check_draining()?;
         let way = WayIn::Plain {
@@ -97,25 +99,34 @@ impl<F: Fanout> Http<F> {
         self.upgrade(connection, request, host, way)
     }
 
-    /// The room that a path names, once percent-decoded, and who comes to it, if he may.
-    pub(super) fn admit(
+    /// Who comes to `room`, if he may.
+    pub(super) async fn admit(
         &self,
+        connection: &Connection,
+        request: &Request<Incoming>,
         query: &Query,
-        headers: &HeaderMap,
-        room: &str,
-    ) -> Result<(RoomName, (Identity, Grant)), Refusal> {
-        let room = percent_decode_str(room)
-            .decode_utf8()
-            .map_err(|_| Refusal::bad_request("the room name is not UTF-8"))?;
-        let room =
-            RoomName::parse(&room).map_err(|error| Refusal::bad_request(error.to_string()))?;
-        let (token, uid) = (query.token(headers)?, query.uid()?);
+        room: &RoomName,
+    ) -> Result<(Identity, Grant), Refusal> {
+        let (token, uid) = (query.token(request.headers())?, query.uid()?);
         let credentials = Credentials {
             token: &token,
             uid: uid.as_str(),
         };
-        let admitted = self.node.admit(credentials, &room)?;
-        Ok((room, admitted))
+        let head = self.head_for_hooks(connection, request);
+        Ok(self.node.admit(head.as_ref(), credentials, room).await?)
+    }
+
+    /// What a connection came with, where somebody asks for it.
+    fn head_for_hooks(
+        &self,
+        connection: &Connection,
+        request: &Request<Incoming>,
+    ) -> Option<RequestHead> {
+        self.node.hooks().map(|_| RequestHead {
+            peer: connection.peer,
+            uri: request.uri().clone(),
+            headers: request.headers().clone(),
+        })
     }
 
     fn upgrade(
@@ -226,6 +237,14 @@ fn offered_protocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter_map(|list| list.to_str().ok())
         .flat_map(|list| list.split(','))
         .map(str::trim)
+}
+
+/// The room that a path names, once percent-decoded.
+pub(super) fn room_of(path: &str) -> Result<RoomName, Refusal> {
+    let name = percent_decode_str(path)
+        .decode_utf8()
+        .map_err(|_| Refusal::bad_request("the room name is not UTF-8"))?;
+    RoomName::parse(&name).map_err(|error| Refusal::bad_request(error.to_string()))
 }
 
 /// The part of a request's target behind the `?`.

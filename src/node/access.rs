@@ -54,6 +54,18 @@ pub struct Identity {
     pub place: Option<Arc<Share<UserId>>>,
 }
 
+impl Identity {
+    /// That user, without end, in the room of his own.
+    #[must_use]
+    pub fn of(user: UserId) -> Self {
+        Self {
+            rooms: user.personal_room().into_iter().collect(),
+            user,
+            ..Self::default()
+        }
+    }
+}
+
 /// The right to be in a room.
 #[derive(Debug, Clone, Default)]
 pub struct Grant {
@@ -208,11 +220,7 @@ impl Access {
             let detail = "this server takes names from tokens: leave uid out, or bring a token";
             return Err(AccessError::Unproven(detail.to_owned()));
         }
-        Ok(Identity {
-            rooms: user.personal_room().into_iter().collect(),
-            user,
-            ..Identity::default()
-        })
+        Ok(Identity::of(user))
     }
 }
 

@@ -26,9 +26,11 @@ use crate::{
 };
 
 mod access;
+mod ask;
 mod budget;
 mod encoder;
 mod error;
+mod hooks;
 mod quota;
 mod rates;
 mod room;
@@ -36,9 +38,11 @@ mod sessions;
 mod status;
 
 pub use access::{Access, Credentials, Expiry, Grant, Identity, NO_KEYS};
+pub(crate) use ask::AnyHooks;
 pub use budget::{Budget, Spending};
 pub use encoder::Tongue;
 pub use error::{AccessError, RoomError};
+pub use hooks::{Arrival, Hooks, RequestHead, RpcError, Wish};
 pub use quota::{Quota, Share, network_of};
 pub use rates::Rates;
 pub use room::{Room, Subscription};
@@ -70,6 +74,8 @@ pub struct Node<F: Fanout> {
     deliveries: Arc<Deliveries>,
     history_budget: Arc<HistoryBudget>,
     access: Access,
+    /// What the embedder decides itself, if anything.
+    hooks: Option<Box<dyn AnyHooks<F>>>,
     /// Connections that have said whose they are, by user.
     users: Arc<Quota<UserId>>,
     /// Connections by address.
@@ -98,9 +104,25 @@ impl<F: Fanout> Node<F> {
     /// # Errors
     /// [`ConfigError`], when what tokens are checked by can't be used.
     pub fn new(config: Config) -> Result<Arc<Self>, ConfigError> {
+        Self::build(config, None)
+    }
+
+    /// The same, where `hooks` are asked.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_hooks(config: Config, hooks: impl Hooks<F>) -> Result<Arc<Self>, ConfigError> {
+        Self::build(config, Some(Box::new(hooks)))
+    }
+
+    pub(crate) fn build(
+        config: Config,
+        hooks: Option<Box<dyn AnyHooks<F>>>,
+    ) -> Result<Arc<Self>, ConfigError> {
         let history_budget = Arc::new(HistoryBudget::new(config.limits.history_bytes));
         Ok(Arc::new(Self {
             access: Access::new(&config)?,
+            hooks,
             users: Quota::new(config.limits.connections_per_user),
             addresses: Quota::new(config.limits.connections_per_address),
             config,
@@ -150,41 +172,6 @@ impl<F: Fanout> Node<F> {
     #[must_use]
     pub fn addresses(&self) -> &Arc<Quota<IpAddr>> {
         &self.addresses
-    }
-
-    /// Who that is, with a place among the connections of its user.
-    ///
-    /// # Errors
-    /// [`AccessError`], when he may not connect, or has as many connections as he may.
-    pub fn identify(&self, credentials: Credentials<'_>) -> Result<Identity, AccessError> {
-        self.seated(self.access.identify(credentials)?)
-    }
-
-    /// The same for who comes for one room only, with his right to it.
-    ///
-    /// # Errors
-    /// As [`identify`](Self::identify); or he may not be there.
-    pub fn admit(
-        &self,
-        credentials: Credentials<'_>,
-        room: &RoomName,
-    ) -> Result<(Identity, Grant), AccessError> {
-        let right = self.rights(room).0;
-        let (identity, grant) = self.access.admit(credentials, room, right)?;
-        Ok((self.seated(identity)?, grant))
-    }
-
-    fn seated(&self, identity: Identity) -> Result<Identity, AccessError> {
-        if identity.user.is_anonymous() {
-            return Ok(identity);
-        }
-        let place = self.users.take(identity.user.clone());
-        let connections_max = self.users.max();
-        let place = place.ok_or(AccessError::UserLimit { connections_max })?;
-        Ok(Identity {
-            place: Some(Arc::new(place)),
-            ..identity
-        })
     }
 
     /// Who may be in the room of that name, and who may publish there, whether it is there or not.
@@ -276,6 +263,18 @@ impl<F: Fanout> Node<F> {
             // Members that are not stalled have to run first.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Publishes one thing in the room of that name. As [`publish`](Self::publish).
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn publish_one(
+        &self,
+        name: &RoomName,
+        publication: Publication,
+    ) -> Result<Receipt, RoomError> {
+        self.publish(name, &mut vec![publication]).await
     }
 
     /// Publishes once what `pace` allows of `batch` in the room of that name, and leaves the rest in

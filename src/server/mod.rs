@@ -14,15 +14,21 @@ use crate::{
     close::CloseReason,
     config::{Config, ConfigError, Secret},
     fanout::Fanout,
-    http::Http,
+    http::{Http, Router},
     node::Node,
 };
 
 mod accept;
+mod builder;
 mod connection;
 mod descriptors;
 
 use accept::Acceptor;
+pub use builder::Builder;
+
+pub use crate::http::Peer;
+/// The types of requests and answers, and of what they are made of.
+pub use ::http;
 
 /// Connections that the system keeps for us until we accept them, if it allows as many. Beyond it, it
 /// lets each of them wait for a second or more before it looks again: with the 128 that are usual, that
@@ -42,6 +48,7 @@ pub struct Server<F: Fanout> {
     node: Arc<Node<F>>,
     listener: TcpListener,
     local_addr: SocketAddr,
+    router: Router<F>,
     api_key: Secret,
 }
 
@@ -60,6 +67,13 @@ pub enum ServeError {
     },
     /// The socket that it was given can't be used.
     Socket(io::Error),
+    /// A route of the embedder's can't be one.
+    Route {
+        /// Its path.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl fmt::Display for ServeError {
@@ -72,6 +86,7 @@ impl fmt::Display for ServeError {
                     "can't listen on {addr}: {source} (set another one with --listen)"
                 )
             }
+            Self::Route { path, problem } => write!(f, "no route can be at {path:?}: {problem}"),
             Self::Socket(source) => {
                 write!(f, "can't listen on the socket that it was given: {source}")
             }
@@ -84,6 +99,7 @@ impl std::error::Error for ServeError {
         match self {
             Self::Config(error) => error.source(),
             Self::Bind { source, .. } | Self::Socket(source) => Some(source),
+            Self::Route { .. } => None,
         }
     }
 }
@@ -94,12 +110,13 @@ impl<F: Fanout> Server<F> {
     /// # Errors
     /// [`ServeError`], when the configuration makes no sense or the address can't be had.
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
-        let config = config.validate().map_err(ServeError::Config)?;
-        let addr = config.listen;
-        let bind_error = |source| ServeError::Bind { addr, source };
-        let listener = listen(addr).map_err(bind_error)?;
-        let local_addr = listener.local_addr().map_err(bind_error)?;
-        Self::with_listener(listener, local_addr, config)
+        Self::builder(config).bind().await
+    }
+
+    /// A server to which things are added before it listens: hooks, and routes of one's own.
+    #[must_use]
+    pub fn builder(config: Config) -> Builder<F> {
+        Builder::new(config)
     }
 
     /// Checks `config` and takes a socket that listens already, such as one of a service manager's.
@@ -110,25 +127,26 @@ impl<F: Fanout> Server<F> {
     ///
     /// # Panics
     /// Outside of a Tokio runtime, which the socket is registered with.
-    pub fn on(listener: std::net::TcpListener, mut config: Config) -> Result<Self, ServeError> {
-        config.listen = listener.local_addr().map_err(ServeError::Socket)?;
-        let config = config.validate().map_err(ServeError::Config)?;
-        listener.set_nonblocking(true).map_err(ServeError::Socket)?;
-        let listener = TcpListener::from_std(listener).map_err(ServeError::Socket)?;
-        let local_addr = config.listen;
-        Self::with_listener(listener, local_addr, config)
+    pub fn on(listener: std::net::TcpListener, config: Config) -> Result<Self, ServeError> {
+        Self::builder(config).on(listener)
     }
 
     fn with_listener(
         listener: TcpListener,
         local_addr: SocketAddr,
-        config: Config,
+        builder: Builder<F>,
     ) -> Result<Self, ServeError> {
+        let Builder { config, hooks, own } = builder;
+        let router = Router::new(own).map_err(|error| ServeError::Route {
+            path: error.path,
+            problem: error.problem,
+        })?;
         let api_key = config.api.key.clone().unwrap_or_else(Secret::random);
         Ok(Self {
-            node: Node::new(config).map_err(ServeError::Config)?,
+            node: Node::build(config, hooks).map_err(ServeError::Config)?,
             listener,
             local_addr,
+            router,
             api_key,
         })
     }
@@ -161,6 +179,7 @@ impl<F: Fanout> Server<F> {
         let Self {
             node,
             listener,
+            router,
             api_key,
             ..
         } = self;
@@ -168,6 +187,7 @@ impl<F: Fanout> Server<F> {
         let connections = TaskTracker::new();
         let http = Http::new(
             node.clone(),
+            router,
             &api_key,
             connections.clone(),
             draining.clone(),

@@ -114,6 +114,9 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 Err(close) => close,
             };
             Box::pin(self.say_goodbye(&end)).await;
+            if self.rooms.has_departed() {
+                Box::pin(self.rooms.tell_departures()).await;
+            }
             self.finish(peer, &end);
             drop(held);
         }
@@ -143,6 +146,9 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     /// Reads, handles and writes until there is a reason to end.
     async fn serve(&mut self) -> Result<Infallible, Close> {
         loop {
+            if self.rooms.has_departed() {
+                Box::pin(self.rooms.tell_departures()).await;
+            }
             self.flush()?;
             let is_readable = self.wait().await?;
             if is_readable {

@@ -1,6 +1,6 @@
 //! Where a session is: its memberships, and the outbox that writes for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -10,7 +10,10 @@ use crate::{
     fanout::{Admission, CatchUp, Fanout, Membership, Newcomer, Patience},
     history::{Kept, Position},
     id::{RoomName, UserId},
-    node::{Expiry, Grant, Identity, Node, RoomError, SessionGuard, Share, Subscription, Tongue},
+    node::{
+        AccessError, Expiry, Grant, Identity, Node, RoomError, SessionGuard, Share, Subscription,
+        Tongue,
+    },
     notifier::{Notifier, SeatKey},
     outbox::{Lag, Outbox, SkipTo},
     protocol::centrifugo::push::client_info,
@@ -39,7 +42,12 @@ pub(super) struct Rooms<F: Fanout> {
     /// The first of all expiries, the identity's and the memberships'.
     next_expiry: Option<Instant>,
     patience: Patience,
+    /// Where it was and is not any more, for the hooks to be told; none where there are no hooks.
+    departures: Option<Box<Departures>>,
 }
+
+/// Who a session was in which rooms that it has left.
+pub(super) type Departures = Vec<(Arc<ClientInfo>, RoomName)>;
 
 /// One membership. The fields are dropped in this order: the room is let go after it was left.
 #[derive(Debug)]
@@ -90,6 +98,7 @@ impl<F: Fanout> Rooms<F> {
         let info = Arc::new(client_info(client, UserId::default(), None, None));
         let entry = node.enter(notifier.clone(), &info);
         let outbox = Outbox::new(notifier, node.deliveries().clone());
+        let departures = node.hooks().map(|_| Box::default());
         Self {
             node,
             entry,
@@ -101,6 +110,7 @@ impl<F: Fanout> Rooms<F> {
             joined: Vec::new(),
             next_expiry: None,
             patience: Patience::default(),
+            departures,
         }
     }
 
@@ -275,6 +285,9 @@ impl<F: Fanout> Rooms<F> {
             _membership: membership,
             subscription,
         });
+        if let (Some(hooks), Some(joined)) = (self.node.hooks(), self.joined.last()) {
+            hooks.joined(&self.node, &joined.info, name).await;
+        }
         Ok((key, Welcome { position, missed }))
     }
 
@@ -283,7 +296,8 @@ impl<F: Fanout> Rooms<F> {
         if let Some(index) = self.joined.iter().position(|joined| joined.key == key) {
             // First the outbox, then the membership: what the one lets go, the other counts.
             self.outbox.detach(key);
-            self.joined.swap_remove(index);
+            let left = self.joined.swap_remove(index);
+            self.note_departure(left);
             self.note_expiries();
         }
     }
@@ -291,8 +305,32 @@ impl<F: Fanout> Rooms<F> {
     /// Leaves all of them.
     pub(super) fn leave_all(&mut self) {
         self.outbox.cut_all();
-        for joined in self.joined.drain(..) {
+        for joined in mem::take(&mut self.joined) {
             self.outbox.detach(joined.key);
+            self.note_departure(joined);
+        }
+    }
+
+    fn note_departure(&mut self, left: Joined<F>) {
+        if let Some(departures) = &mut self.departures {
+            departures.push((left.info.clone(), left.name().clone()));
+        }
+    }
+
+    /// Whether it has left rooms since the hooks were told the last time.
+    pub(super) fn has_departed(&self) -> bool {
+        let departures = self.departures.as_deref();
+        departures.is_some_and(|departures| !departures.is_empty())
+    }
+
+    /// Tells the hooks which rooms it has left.
+    pub(super) async fn tell_departures(&mut self) {
+        let departures = self.departures.as_deref_mut().map(mem::take);
+        let Some(hooks) = self.node.hooks() else {
+            return;
+        };
+        for (info, room) in departures.unwrap_or_default() {
+            hooks.left(&self.node, &info, &room).await;
         }
     }
 
@@ -325,18 +363,32 @@ impl<F: Fanout> Rooms<F> {
         Ok(batch.is_empty())
     }
 
-    /// Publishes in a room that the session is not in, if that may go out now, and tells whether it
-    /// did.
+    /// What the hooks leave of a publication for one of its rooms.
+    pub(super) async fn pass(
+        &self,
+        key: SeatKey,
+        publication: Publication,
+    ) -> Result<Option<Publication>, AccessError> {
+        let joined = self.joined.iter().find(|joined| joined.key == key);
+        let (Some(hooks), Some(joined)) = (self.node.hooks(), joined) else {
+            return Ok(Some(publication));
+        };
+        let passed = hooks.publish(&self.node, &joined.info, joined.name(), publication);
+        passed.await
+    }
+
+    /// Publishes in a room that the session is not in, if that may go out now, and gives it back if
+    /// not.
     pub(super) async fn publish_elsewhere(
         &mut self,
         name: &RoomName,
         publication: Publication,
-    ) -> Result<bool, RoomError> {
+    ) -> Result<Option<Publication>, RoomError> {
         let mut single = vec![publication];
         let pace = self.patience.pace();
         self.node.publish_at(name, &mut single, pace).await?;
         self.patience.note(1 - single.len());
-        Ok(single.is_empty())
+        Ok(single.pop())
     }
 
     /// Does what the room's policy says about this session's lag.

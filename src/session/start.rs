@@ -16,7 +16,7 @@ use super::{
 use crate::{
     fanout::Fanout,
     id::{RoomName, UserId},
-    node::{Budget, Grant, Identity, Node},
+    node::{Budget, Grant, Identity, Node, RequestHead},
     protocol::plain::Since,
 };
 
@@ -42,6 +42,8 @@ pub enum WayIn {
         has_native_pings: bool,
         /// Who it says it is, for as long as it has brought no token.
         uid: UserId,
+        /// The request that it came with, where somebody may ask for it.
+        head: Option<Arc<RequestHead>>,
     },
     /// Plain broadcast.
     Plain {
@@ -107,7 +109,11 @@ pub fn spawn<F: Fanout>(
         WayIn::Centrifugo {
             has_native_pings,
             uid,
-        } => start.speak(Centrifugo::new(has_native_pings, uid, budget), sessions),
+            head,
+        } => start.speak(
+            Centrifugo::new(has_native_pings, uid, head, budget),
+            sessions,
+        ),
         WayIn::Plain {
             admitted,
             room,

@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_tungstenite::{
     WebSocketStream, client_async,
-    tungstenite::{Message, protocol::CloseFrame},
+    tungstenite::{Message, client::IntoClientRequest as _, protocol::CloseFrame},
 };
 
 /// No wait in a test is longer, so that a promise that is broken by silence fails too.
@@ -86,7 +86,11 @@ impl TestServer {
 
 impl<F: Fanout> TestServer<F> {
     pub async fn on_engine(config: Config) -> Self {
-        let server = Server::<F>::bind(config).await.unwrap();
+        Self::of(Server::bind(config).await.unwrap())
+    }
+
+    /// One that was put together by the test.
+    pub fn of(server: Server<F>) -> Self {
         let (addr, node) = (server.local_addr(), server.node().clone());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
@@ -169,10 +173,23 @@ pub struct Peer {
 
 impl Peer {
     pub async fn connect(addr: SocketAddr, path_and_query: &str) -> Self {
+        Self::connect_with(addr, path_and_query, None).await
+    }
+
+    /// The same, with a header.
+    pub async fn connect_with(
+        addr: SocketAddr,
+        path_and_query: &str,
+        header: Option<(&'static str, &str)>,
+    ) -> Self {
         let tcp = TcpStream::connect(addr).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         let url = format!("ws://{addr}{path_and_query}");
-        let (stream, _) = soon("the 101", client_async(url, tcp)).await.unwrap();
+        let mut request = url.into_client_request().unwrap();
+        if let Some((name, value)) = header {
+            request.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let (stream, _) = soon("the 101", client_async(request, tcp)).await.unwrap();
         Self { stream }
     }
 

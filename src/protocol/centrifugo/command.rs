@@ -36,8 +36,8 @@ pub enum Request<'a> {
     PresenceStats(InRoom<'a>),
     /// What was published lately.
     History(History<'a>),
-    /// A method that the embedder may have registered.
-    Rpc,
+    /// A method of the embedder's.
+    Rpc(Rpc<'a>),
     /// A new connection token.
     Refresh(Refresh<'a>),
     /// A new subscription token.
@@ -58,6 +58,9 @@ pub struct Connect<'a> {
     /// What it wants to recover of rooms that the server puts it in, by their names.
     #[serde(borrow)]
     pub subs: HashMap<Cow<'a, str>, Recovery<'a>>,
+    /// What it says to the embedder.
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
 }
 
 /// Whether to have what was missed, and since when.
@@ -92,6 +95,9 @@ pub struct Subscribe<'a> {
     pub offset: u64,
     /// Whether to be told who comes and goes.
     pub join_leave: bool,
+    /// What it says to the embedder.
+    #[serde(borrow)]
+    pub data: Option<&'a RawValue>,
 }
 
 /// The parameters of `refresh`.
@@ -133,6 +139,18 @@ pub struct Publish<'a> {
     pub channel: Cow<'a, str>,
     /// Any JSON value, kept as it was written; `null` is one.
     #[serde(borrow, deserialize_with = "present")]
+    pub data: Option<&'a RawValue>,
+}
+
+/// The parameters of `rpc`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Rpc<'a> {
+    /// Which method.
+    #[serde(borrow)]
+    pub method: Cow<'a, str>,
+    /// What it is called with.
+    #[serde(borrow)]
     pub data: Option<&'a RawValue>,
 }
 
@@ -247,7 +265,7 @@ impl<'a> Request<'a> {
             "presence" => Self::Presence(serde_json::from_str(json)?),
             "presence_stats" => Self::PresenceStats(serde_json::from_str(json)?),
             "history" => Self::History(serde_json::from_str(json)?),
-            "rpc" => Self::Rpc,
+            "rpc" => Self::Rpc(serde_json::from_str(json)?),
             "refresh" => Self::Refresh(serde_json::from_str(json)?),
             "sub_refresh" => Self::SubRefresh(serde_json::from_str(json)?),
             "send" => Self::Send,

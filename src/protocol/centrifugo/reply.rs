@@ -175,6 +175,13 @@ pub struct Refreshed<'a> {
     pub lifetime: Lifetime,
 }
 
+/// The result of `rpc`: one JSON value, on one line.
+#[derive(Debug, Serialize)]
+pub struct RpcResult<'a> {
+    /// What the method returned.
+    pub data: &'a RawValue,
+}
+
 /// The result of `history`.
 #[derive(Debug, Serialize)]
 pub struct HistoryResult<'a> {
@@ -285,17 +292,20 @@ impl Replies {
 
     /// Adds a refusal of the command `id`, with what was wrong in particular.
     pub fn error(&mut self, id: u32, code: ErrorCode, detail: &str) {
-        #[derive(Serialize)]
-        struct Refusal<'a> {
-            code: u32,
-            message: &'a str,
-            #[serde(skip_serializing_if = "is_default")]
-            temporary: bool,
-        }
         let refusal = Refusal {
             code: code.code(),
             message: &code.message(detail),
             temporary: code.is_temporary(),
+        };
+        self.result(id, "error", &refusal);
+    }
+
+    /// The same with a code of the application's.
+    pub fn failure(&mut self, id: u32, code: u32, message: &str) {
+        let refusal = Refusal {
+            code,
+            message,
+            temporary: false,
         };
         self.result(id, "error", &refusal);
     }
@@ -320,6 +330,14 @@ impl Replies {
             .extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
         self.0.push(b',');
     }
+}
+
+#[derive(Serialize)]
+struct Refusal<'a> {
+    code: u32,
+    message: &'a str,
+    #[serde(skip_serializing_if = "is_default")]
+    temporary: bool,
 }
 
 /// Appends `value` as JSON.

@@ -131,8 +131,12 @@ impl<F: Fanout> Dialect<F> for Plain {
             let detail = "clients like this one may only listen in this room";
             return Err(Close::new(CloseReason::PermissionDenied, detail));
         };
-        self.batch
-            .push(Publication::new(kind, payload).by(publisher.clone()));
+        let publication = Publication::new(kind, payload).by(publisher.clone());
+        let passed = match rooms.node().hooks() {
+            None => Some(publication),
+            Some(_) => Box::pin(rooms.pass(self.key, publication)).await?,
+        };
+        self.batch.extend(passed);
         Ok(None)
     }
 

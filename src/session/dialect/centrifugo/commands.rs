@@ -10,13 +10,16 @@ use crate::{
     close::{Close, CloseReason},
     fanout::{CatchUp, Fanout, HistoryQuery, HistoryRefusal},
     id::RoomName,
-    node::{AccessError, Credentials, Expiry, Grant, NO_KEYS, RoomError, Tongue},
-    protocol::centrifugo::{
-        ErrorCode,
-        command::{Connect, History, Publish, Refresh, SubRefresh, Subscribe},
-        reply::{
-            Connected, HistoryResult, Lifetime, PresenceResult, PresenceStats, Publications,
-            Refreshed, Subscribed,
+    node::{AccessError, Credentials, Expiry, Grant, NO_KEYS, RoomError, Tongue, Wish},
+    protocol::{
+        api::on_one_line,
+        centrifugo::{
+            ErrorCode,
+            command::{Connect, History, Publish, Refresh, Rpc, SubRefresh, Subscribe},
+            reply::{
+                Connected, HistoryResult, Lifetime, PresenceResult, PresenceStats, Publications,
+                Refreshed, RpcResult, Subscribed,
+            },
         },
     },
     publication::{ClientInfo, PayloadKind, Publication},
@@ -58,7 +61,10 @@ impl Centrifugo {
             token: &connect.token,
             uid: self.uid.as_str(),
         };
-        let mut identity = match rooms.node().identify(credentials) {
+        let identified = rooms
+            .node()
+            .identify(self.head.as_deref(), credentials, connect.data);
+        let mut identity = match identified.await {
             Ok(identity) => identity,
             // If it may go on, then as a stranger, until the login deadline.
             Err(error) => return self.refuse_token(id, error),
@@ -109,7 +115,13 @@ impl Centrifugo {
         id: u32,
         subscribe: &Subscribe<'_>,
     ) -> Result<(), Refusal> {
-        let (name, grant) = granted(rooms, &subscribe.channel, &subscribe.token)?;
+        let Subscribe {
+            channel,
+            token,
+            data,
+            ..
+        } = subscribe;
+        let (name, grant) = granted(rooms, channel, token, *data).await?;
         if rooms.find(name.as_str()).is_some() {
             return Err(ErrorCode::AlreadySubscribed.into());
         }
@@ -136,14 +148,14 @@ impl Centrifugo {
     }
 
     /// A new token for the connection. One of another user's, or one that proves nothing, ends it.
-    pub(super) fn refresh<F: Fanout>(
+    pub(super) async fn refresh<F: Fanout>(
         &mut self,
         rooms: &mut Rooms<F>,
         id: u32,
         refresh: &Refresh<'_>,
     ) -> Result<(), Close> {
-        let access = rooms.node().access();
-        if !access.has_tokens() {
+        let node = rooms.node();
+        if !node.access().has_tokens() && node.hooks().is_none() {
             self.replies.error(id, ErrorCode::NotAvailable, NO_KEYS);
             return Ok(());
         }
@@ -153,7 +165,9 @@ impl Centrifugo {
             return Ok(());
         }
         let token = &refresh.token;
-        match access.identify(Credentials { token, uid: "" }) {
+        let credentials = Credentials { token, uid: "" };
+        let identified = node.identify(self.head.as_deref(), credentials, None);
+        match identified.await {
             Ok(identity) if identity.user == rooms.info().user => {
                 rooms.refresh(identity.expiry);
                 let result = Refreshed {
@@ -183,7 +197,7 @@ impl Centrifugo {
     }
 
     /// A new token for one room.
-    pub(super) fn sub_refresh<F: Fanout>(
+    pub(super) async fn sub_refresh<F: Fanout>(
         &mut self,
         rooms: &mut Rooms<F>,
         id: u32,
@@ -197,7 +211,7 @@ impl Centrifugo {
             let detail = "token is missing, must be a new one".to_owned();
             return Err(Refusal(ErrorCode::BadRequest, detail));
         }
-        let (_, grant) = granted(rooms, &refresh.channel, &refresh.token)?;
+        let (_, grant) = granted(rooms, &refresh.channel, &refresh.token, None).await?;
         rooms.refresh_room(key, grant.expiry);
         let lifetime = lifetime(grant.expiry);
         self.replies.result(id, "sub_refresh", &lifetime);
@@ -224,21 +238,73 @@ impl Centrifugo {
         };
         if let Some(key) = rooms.find(&publish.channel) {
             let publisher = rooms.publisher_in(key).ok_or_else(may_not_publish)?;
+            let publication = publication(publisher);
+            let passed = match rooms.node().hooks() {
+                None => Some(publication),
+                Some(_) => Box::pin(rooms.pass(key, publication)).await?,
+            };
             self.batch_key = key;
-            self.batch.push(publication(publisher));
+            self.batch.extend(passed);
         } else {
-            let (name, _) = granted(rooms, &publish.channel, "")?;
-            let (_, right) = rooms.node().rights(&name);
-            if !rooms.may_publish(right, false) {
-                return Err(may_not_publish());
-            }
             let publication = publication(rooms.info());
-            if !rooms.publish_elsewhere(&name, publication).await? {
+            let done = self.publish_elsewhere(rooms, &publish.channel, publication);
+            if !Box::pin(done).await? {
                 return Ok(false);
             }
         }
         self.replies.done(id, "publish");
         Ok(true)
+    }
+
+    /// Publishes in a room that the session is not in, and tells whether it did.
+    async fn publish_elsewhere<F: Fanout>(
+        &mut self,
+        rooms: &mut Rooms<F>,
+        channel: &str,
+        publication: Publication,
+    ) -> Result<bool, Refusal> {
+        let (name, _) = granted(rooms, channel, "", None).await?;
+        let (_, right) = rooms.node().rights(&name);
+        if !rooms.may_publish(right, false) {
+            return Err(may_not_publish());
+        }
+        // Asked once, however often it has to wait.
+        let passed = match (self.passed.take(), rooms.node().hooks()) {
+            (Some(passed), _) => Some(*passed),
+            (None, None) => Some(publication),
+            (None, Some(hooks)) => {
+                let passed = hooks.publish(rooms.node(), rooms.info(), &name, publication);
+                passed.await?
+            }
+        };
+        let Some(passed) = passed else {
+            return Ok(true);
+        };
+        let left = rooms.publish_elsewhere(&name, passed).await?;
+        let is_done = left.is_none();
+        self.passed = left.map(Box::new);
+        Ok(is_done)
+    }
+
+    /// A call of the embedder's.
+    pub(super) async fn rpc<F: Fanout>(
+        &mut self,
+        rooms: &Rooms<F>,
+        id: u32,
+        rpc: &Rpc<'_>,
+    ) -> Result<(), Refusal> {
+        let node = rooms.node();
+        let hooks = node.hooks().ok_or(ErrorCode::NotAvailable)?;
+        let called = hooks.rpc(node, rooms.info(), &rpc.method, rpc.data);
+        match called.await {
+            Ok(data) => {
+                let line = on_one_line(data.get());
+                let data = serde_json::from_str(&line).expect("JSON without its line ends is JSON");
+                self.replies.result(id, "rpc", &RpcResult { data });
+            }
+            Err(error) => self.replies.failure(id, error.code, &error.message),
+        }
+        Ok(())
     }
 
     pub(super) async fn presence<F: Fanout>(
@@ -247,7 +313,7 @@ impl Centrifugo {
         id: u32,
         channel: &str,
     ) -> Result<(), Refusal> {
-        let name = with_presence(rooms, channel)?;
+        let name = with_presence(rooms, channel).await?;
         let infos = rooms.node().presence(&name).await;
         self.replies.result(id, "presence", &PresenceResult(&infos));
         Ok(())
@@ -259,7 +325,7 @@ impl Centrifugo {
         id: u32,
         channel: &str,
     ) -> Result<(), Refusal> {
-        let name = with_presence(rooms, channel)?;
+        let name = with_presence(rooms, channel).await?;
         let infos = rooms.node().presence(&name).await;
         let stats = PresenceStats::new(&infos);
         self.replies.result(id, "presence_stats", &stats);
@@ -272,7 +338,7 @@ impl Centrifugo {
         id: u32,
         history: &History<'_>,
     ) -> Result<(), Refusal> {
-        let name = visible(rooms, &history.channel)?;
+        let name = visible(rooms, &history.channel).await?;
         let since = history.since.as_ref();
         let query = HistoryQuery {
             // Negative asks for all.
@@ -295,23 +361,30 @@ impl Centrifugo {
 }
 
 /// The room of that name, if there can be one, and this client's right to be in it.
-fn granted<F: Fanout>(
+async fn granted<F: Fanout>(
     rooms: &Rooms<F>,
     channel: &str,
     token: &str,
+    data: Option<&RawValue>,
 ) -> Result<(RoomName, Grant), Refusal> {
-    let name = RoomName::parse(channel)
+    let room = RoomName::parse(channel)
         .map_err(|error| Refusal(ErrorCode::BadRequest, error.to_string()))?;
-    let (right, _) = rooms.node().rights(&name);
-    let user = &rooms.info().user;
-    let grant = rooms.node().access().grant(user, &name, right, token)?;
-    Ok((name, grant))
+    let wish = Wish {
+        user: &rooms.info().user,
+        client: Some(rooms.info()),
+        room: &room,
+        token,
+        data,
+    };
+    let grant = rooms.node().grant(wish).await?;
+    Ok((room, grant))
 }
 
 /// The room of that name, if this client is in it or may be.
-fn visible<F: Fanout>(rooms: &Rooms<F>, channel: &str) -> Result<RoomName, Refusal> {
+async fn visible<F: Fanout>(rooms: &Rooms<F>, channel: &str) -> Result<RoomName, Refusal> {
     if rooms.find(channel).is_none() {
-        return granted(rooms, channel, "").map(|(name, _)| name);
+        let (name, _) = granted(rooms, channel, "", None).await?;
+        return Ok(name);
     }
     RoomName::parse(channel).map_err(|error| Refusal(ErrorCode::BadRequest, error.to_string()))
 }
@@ -326,8 +399,8 @@ fn lifetime(expiry: Option<Expiry>) -> Lifetime {
 }
 
 /// The same, if the room says who is in it.
-fn with_presence<F: Fanout>(rooms: &Rooms<F>, channel: &str) -> Result<RoomName, Refusal> {
-    let name = visible(rooms, channel)?;
+async fn with_presence<F: Fanout>(rooms: &Rooms<F>, channel: &str) -> Result<RoomName, Refusal> {
+    let name = visible(rooms, channel).await?;
     if rooms.node().config().room(name.namespace()).presence {
         Ok(name)
     } else {

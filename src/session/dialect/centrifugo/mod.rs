@@ -1,6 +1,6 @@
 //! Centrifugo JSON: many rooms over one socket, by commands that are answered in their order.
 
-use std::mem;
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 use tokio::task::consume_budget;
@@ -11,7 +11,7 @@ use crate::{
     fanout::{CatchUp, Fanout},
     frame::{self, FrameKind},
     id::{RoomName, UserId},
-    node::{Budget, Spending, Tongue},
+    node::{Budget, RequestHead, Spending, Tongue},
     notifier::{Instruction, SeatKey},
     outbox::Lag,
     protocol::centrifugo::{
@@ -34,6 +34,8 @@ pub(in crate::session) struct Centrifugo {
     has_native_pings: bool,
     /// Who the peer says it is, for as long as it has brought no token.
     uid: UserId,
+    /// The request that it came with, where somebody may ask for it.
+    head: Option<Arc<RequestHead>>,
     /// None when it may give as many commands as it can.
     budget: Option<Box<Budget>>,
     /// Whether the command at hand is paid for: one that has to wait comes again.
@@ -43,6 +45,8 @@ pub(in crate::session) struct Centrifugo {
     pongs_awaited: u32,
     /// To the commands of the frame at hand.
     replies: Replies,
+    /// What the hooks have let pass for a room that the peer is not in, and what has to wait.
+    passed: Option<Box<Publication>>,
     /// What this turn has brought for one room, and which.
     batch: Vec<Publication>,
     batch_key: SeatKey,
@@ -52,16 +56,19 @@ impl Centrifugo {
     pub(in crate::session) fn new(
         has_native_pings: bool,
         uid: UserId,
+        head: Option<Arc<RequestHead>>,
         budget: Option<Box<Budget>>,
     ) -> Self {
         Self {
             has_native_pings,
             uid,
+            head,
             budget,
             is_paid: false,
             is_connected: false,
             pongs_awaited: 0,
             replies: Replies::default(),
+            passed: None,
             batch: Vec::new(),
             batch_key: 0,
         }
@@ -132,9 +139,9 @@ impl Centrifugo {
             Request::Presence(room) => self.presence(rooms, id, &room.channel).await,
             Request::PresenceStats(room) => self.presence_stats(rooms, id, &room.channel).await,
             Request::History(history) => self.history(rooms, id, &history).await,
-            Request::Rpc => Err(ErrorCode::NotAvailable.into()),
-            Request::Refresh(refresh) => Ok(self.refresh(rooms, id, &refresh)?),
-            Request::SubRefresh(refresh) => self.sub_refresh(rooms, id, &refresh),
+            Request::Rpc(rpc) => self.rpc(rooms, id, &rpc).await,
+            Request::Refresh(refresh) => Ok(self.refresh(rooms, id, &refresh).await?),
+            Request::SubRefresh(refresh) => self.sub_refresh(rooms, id, &refresh).await,
             Request::Unknown(_) => Err(ErrorCode::MethodNotFound.into()),
         })
     }

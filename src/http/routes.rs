@@ -1,0 +1,210 @@
+//! Routes of the embedder's own, beside ours.
+
+use std::{borrow::Cow, fmt, net::SocketAddr, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response,
+    body::Incoming,
+    header::{self, HeaderValue},
+};
+
+use super::{Answer, Connection, Http, Route, answer::Refusal, body, gate::Host};
+use crate::{fanout::Fanout, id::RoomName, node::Node};
+
+/// Where a request of the embedder's came from: an extension of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// Answers one request.
+type Handler<F> = dyn Fn(Arc<Node<F>>, Request<Bytes>) -> Answering + Send + Sync;
+
+type Answering = Pin<Box<dyn Future<Output = Response<Bytes>> + Send>>;
+
+/// What an own path leads to.
+enum OwnRoute<F: Fanout> {
+    /// A handler for each method.
+    Handlers(Vec<(Method, Box<Handler<F>>)>),
+    /// Plain broadcast in one room.
+    Plain(RoomName),
+}
+
+/// The embedder's routes, by path.
+pub(crate) struct OwnRoutes<F: Fanout> {
+    routes: Vec<(String, OwnRoute<F>)>,
+    /// Whether there are no others.
+    pub(crate) is_alone: bool,
+}
+
+impl<F: Fanout> Default for OwnRoutes<F> {
+    fn default() -> Self {
+        Self {
+            routes: Vec::new(),
+            is_alone: false,
+        }
+    }
+}
+
+impl<F: Fanout> fmt::Debug for OwnRoutes<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let paths = self.routes.iter().map(|(path, _)| path);
+        f.debug_list().entries(paths).finish()
+    }
+}
+
+impl<F: Fanout> OwnRoutes<F> {
+    /// Has `handler` answer `method` at `path`. A later one for the same takes the place of it.
+    pub(crate) fn handle<H, A>(&mut self, method: Method, path: &str, handler: H)
+    where
+        H: Fn(Arc<Node<F>>, Request<Bytes>) -> A + Send + Sync + 'static,
+        A: Future<Output = Response<Bytes>> + Send + 'static,
+    {
+        let handler: Box<Handler<F>> =
+            Box::new(move |node, request| Box::pin(handler(node, request)));
+        let at = self.routes.iter_mut().find(|(other, _)| other == path);
+        match at {
+            Some((_, OwnRoute::Handlers(handlers))) => {
+                handlers.retain(|(other, _)| *other != method);
+                handlers.push((method, handler));
+            }
+            _ => self.insert(path, OwnRoute::Handlers(vec![(method, handler)])),
+        }
+    }
+
+    /// Lets those who connect to `path` speak plain broadcast in `room`.
+    pub(crate) fn plain(&mut self, path: &str, room: RoomName) {
+        self.insert(path, OwnRoute::Plain(room));
+    }
+
+    fn insert(&mut self, path: &str, route: OwnRoute<F>) {
+        self.routes.retain(|(other, _)| other != path);
+        self.routes.push((path.to_owned(), route));
+    }
+
+    /// Their paths, in the order of their indices.
+    fn paths(&self) -> impl Iterator<Item = &str> {
+        self.routes.iter().map(|(path, _)| path.as_str())
+    }
+
+    /// The methods that the route of that index has, as `Allow` lists them.
+    fn methods(&self, index: usize) -> Vec<Method> {
+        match &self.routes[index].1 {
+            OwnRoute::Plain(_) => vec![Method::GET],
+            OwnRoute::Handlers(handlers) => {
+                let mut methods: Vec<_> =
+                    handlers.iter().map(|(method, _)| method.clone()).collect();
+                if methods.contains(&Method::GET) && !methods.contains(&Method::HEAD) {
+                    methods.push(Method::HEAD);
+                }
+                methods
+            }
+        }
+    }
+}
+
+/// Where every path leads, ours and the embedder's.
+#[derive(Debug)]
+pub(crate) struct Router<F: Fanout> {
+    pub(super) router: matchit::Router<Route>,
+    pub(super) own: OwnRoutes<F>,
+}
+
+/// A path of the embedder's that can't be one.
+#[derive(Debug)]
+pub(crate) struct RouteError {
+    pub(crate) path: String,
+    pub(crate) problem: String,
+}
+
+impl<F: Fanout> Router<F> {
+    /// With the embedder's routes first: where one of ours would lead to the same, it is left out.
+    pub(crate) fn new(own: OwnRoutes<F>) -> Result<Self, RouteError> {
+        let mut router = matchit::Router::new();
+        for (index, path) in own.paths().enumerate() {
+            let refuse = |problem: String| RouteError {
+                path: path.to_owned(),
+                problem,
+            };
+            if !path.starts_with('/') {
+                return Err(refuse("a path begins with a slash".to_owned()));
+            }
+            let inserted = router.insert(path, Route::Own(index));
+            inserted.map_err(|error| refuse(error.to_string()))?;
+        }
+        if !own.is_alone {
+            for (path, route) in Route::ALL {
+                match router.insert(path, route) {
+                    Ok(()) | Err(matchit::InsertError::Conflict { .. }) => {}
+                    Err(error) => unreachable!("{path} is a path of ours: {error}"),
+                }
+            }
+        }
+        Ok(Self { router, own })
+    }
+
+    /// Where `path` leads, and what it has in the place of parameters.
+    pub(super) fn at<'a>(&self, path: &'a str) -> Option<matchit::Match<'_, 'a, &Route>> {
+        self.router.at(path).ok()
+    }
+
+    /// The methods that a route has, as `Allow` lists them.
+    pub(super) fn methods(&self, route: Route) -> Cow<'static, [Method]> {
+        match route {
+            Route::Own(index) => self.own.methods(index).into(),
+            route => route.methods().into(),
+        }
+    }
+}
+
+impl<F: Fanout> Http<F> {
+    /// Has the embedder answer: whose page that is has been checked like for ours.
+    pub(super) async fn own(
+        &self,
+        connection: &Connection,
+        request: &mut Request<Incoming>,
+        host: &Host,
+        index: usize,
+    ) -> Result<Answer, Refusal> {
+        let handlers = match &self.router.own.routes[index].1 {
+            OwnRoute::Plain(room) => {
+                let upgrading = self.upgrade_plain(connection, request, host, room.clone());
+                return upgrading.await;
+            }
+            OwnRoute::Handlers(handlers) => handlers,
+        };
+        self.gate.check_origin(request.headers(), host)?;
+        let config = self.node.config();
+        let deadline = config.timeouts.request_body;
+        let body = body::read(request, config.limits.message_bytes, deadline).await?;
+        let mut whole = Request::new(body);
+        *whole.method_mut() = request.method().clone();
+        *whole.uri_mut() = request.uri().clone();
+        *whole.headers_mut() = request.headers().clone();
+        whole.extensions_mut().insert(Peer(connection.peer));
+        // What a GET answers, a HEAD asks about: hyper leaves the body out.
+        let is_it = |method: &Method| {
+            method == request.method()
+                || (request.method() == Method::HEAD && method == Method::GET)
+        };
+        let (_, handler) = handlers
+            .iter()
+            .find(|(method, _)| is_it(method))
+            .expect("the methods of every route are checked before");
+        Ok(handler(self.node.clone(), whole).await.map(Full::new))
+    }
+}
+
+/// A page of HTML, made before.
+pub(crate) fn page(html: Bytes) -> Response<Bytes> {
+    let mut answer = Response::new(html);
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ] {
+        answer
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
