@@ -158,11 +158,11 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             let is_readable = self.wait().await?;
             if is_readable {
                 let (turn, bytes) = self.socket.read();
-                let has_messages = !turn.messages.is_empty();
                 self.take(turn, bytes).await?;
-                if has_messages {
+                if bytes > 0 {
                     // Others that have something to say are heard first: then what all of them said
-                    // goes out in one write, and not a bit of it in each of many.
+                    // goes out in one write, and not a bit of it in each of many. And whoever floods
+                    // the server, be it with pings, keeps nobody waiting for longer than one read.
                     yield_now().await;
                 }
             }
