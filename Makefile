@@ -115,14 +115,16 @@ test-peers: $(BUILD) ## the comparison with other servers, in short
 
 # Where cargo-deny keeps what it has fetched, or anything that was put there in its place.
 ADVISORIES := $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
+# Every package with a lock file of its own; tests/security/dependencies.rs knows if one is missing.
+LOCKED_PACKAGES := . bench/peers/rust fuzz tests/models
+DENY = for package in $(LOCKED_PACKAGES); do echo "deny: $$package: $(1)"; $(CARGO) deny --manifest-path $$package/Cargo.toml --locked --config $(CURDIR)/deny.toml check $(1); done
 
 deny: ## licences, sources, duplicates and known holes of the dependencies
 	@mkdir -p $(TARGET)
 	@if ! $(CARGO) deny --version >/dev/null 2>&1; then \
 	echo 'SKIPPED: deny: cargo-deny is not installed (cargo install cargo-deny)' | tee -a $(SLABCAST_SKIPPED); exit 0; fi; \
-	$(CARGO) deny check licenses bans sources; \
-	if compgen -G '$(ADVISORIES)/*/crates' >/dev/null; then $(CARGO) deny check --disable-fetch advisories; \
-	elif timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then $(CARGO) deny check --disable-fetch advisories; \
+	$(call DENY,licenses bans sources); \
+	if compgen -G '$(ADVISORIES)/*/crates' >/dev/null || timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then $(call DENY,--disable-fetch advisories); \
 	else echo 'SKIPPED: deny: the advisory database can not be fetched; tests/security/dependencies.rs knows some of it' | tee -a $(SLABCAST_SKIPPED); fi
 
 # Of each target. What CI runs is tests/fuzz_corpus.rs: the same targets on the same corpora, without

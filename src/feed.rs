@@ -295,6 +295,27 @@ pub struct Append<'a> {
     begin_bytes: u64,
 }
 
+/// A frame that is being encoded. Where that breaks off, nothing of it stays: whole frames only.
+struct Draft<'a> {
+    tail: &'a mut BytesMut,
+    begin: usize,
+}
+
+impl Draft<'_> {
+    /// Keeps the frame, and returns how long it is.
+    fn accept(mut self) -> usize {
+        let bytes = self.tail.len() - self.begin;
+        self.begin = self.tail.len();
+        bytes
+    }
+}
+
+impl Drop for Draft<'_> {
+    fn drop(&mut self) {
+        self.tail.truncate(self.begin);
+    }
+}
+
 impl Append<'_> {
     /// Appends the frame that `encode` writes; if it writes none, nothing happened.
     pub fn frame(&mut self, encode: impl FnOnce(&mut BytesMut)) {
@@ -303,9 +324,12 @@ impl Append<'_> {
             log.buffer_bytes = (log.buffer_bytes * 2).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
             log.tail.reserve(log.buffer_bytes);
         }
-        let before = log.tail.len();
-        encode(&mut log.tail);
-        let bytes = log.tail.len() - before;
+        let draft = Draft {
+            begin: log.tail.len(),
+            tail: &mut log.tail,
+        };
+        encode(draft.tail);
+        let bytes = draft.accept();
         if bytes == 0 {
             return;
         }

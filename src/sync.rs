@@ -16,6 +16,20 @@ pub(crate) use {
     std::sync::atomic,
 };
 
+/// What `work` returns; none if a bug in it has panicked. `parking_lot` doesn't poison: whoever asks
+/// says what is then no longer to be trusted.
+#[cfg(not(any(loom, shuttle)))]
+pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok()
+}
+
+/// A checker says by panicking what it has found, and nobody else may catch that.
+#[cfg(any(loom, shuttle))]
+#[allow(dead_code, reason = "loom sees a part of the library only")]
+pub(crate) fn contained<T>(work: impl FnOnce() -> T) -> Option<T> {
+    Some(work())
+}
+
 #[cfg(shuttle)]
 pub(crate) use models::task;
 #[cfg(any(loom, shuttle))]

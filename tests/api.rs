@@ -598,6 +598,23 @@ mod results {
 mod refusals {
     use super::*;
 
+    /// Everything that is below `/api`, and `/api` itself.
+    const EVERY_CALL: [&str; 13] = [
+        "",
+        "/batch",
+        "/publish",
+        "/broadcast",
+        "/presence",
+        "/presence_stats",
+        "/history",
+        "/history_remove",
+        "/channels",
+        "/info",
+        "/subscribe",
+        "/unsubscribe",
+        "/disconnect",
+    ];
+
     #[tokio::test]
     async fn without_the_key_nothing_is_answered() {
         let (server, mut client) = server_and_client::<Registry>().await;
@@ -609,14 +626,15 @@ mod refusals {
             &[&wrong],
             &["Authorization: Bearer x"],
         ] {
-            let line = "POST /api/publish";
-            let answer = client
-                .ask(line, headers, r#"{"channel":"a","data":1}"#)
-                .await;
-            assert_eq!(answer.status, 401);
-            assert!(answer.error_message().contains("X-API-Key: KEY"));
-            assert_eq!(answer.header("www-authenticate"), Some("apikey"));
-            bodies.push(answer.body);
+            for call in EVERY_CALL {
+                let line = format!("POST /api{call}");
+                let body = r#"{"channel":"a","data":1}"#;
+                let answer = client.ask(&line, headers, body).await;
+                assert_eq!(answer.status, 401, "{line}");
+                assert!(answer.error_message().contains("X-API-Key: KEY"));
+                assert_eq!(answer.header("www-authenticate"), Some("apikey"));
+                bodies.push(answer.body);
+            }
         }
         bodies.dedup();
         assert_eq!(bodies.len(), 1, "no key and a wrong one are told the same");

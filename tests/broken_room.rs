@@ -1,5 +1,6 @@
 //! A room whose engine fails with a batch in hand: nobody knows what became of that, and whoever
-//! published it is told that it is our fault, and no limit of theirs.
+//! published it is told that it is our fault, and no limit of theirs. And bugs that panic, in a room or
+//! in a session: they end that, and nothing else.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,19 +9,25 @@
 
 mod support;
 
-use std::{future::pending, sync::Arc, time::Instant};
+use std::{
+    future::pending,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
+use bytes::BytesMut;
 use serde_json::{Value, json};
 use slabcast::{
     config::{RoomConfig, Secret},
     fanout::{
-        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
-        Receipt, Retired, RoomSetup, RoomStatus,
+        Admission, CatchUp, Dialect, Encode, Event, Fanout, HistoryPage, HistoryQuery,
+        HistoryRefusal, Membership, Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
     },
     id::{ClientId, RoomName},
+    node::NodeStatus,
     publication::{ClientInfo, Publication},
 };
-use support::{Response, TestServer, config};
+use support::{Goodbye, Peer, Response, ServerFrame, TestServer, client_frame, config, upgraded};
 use tokio::io::AsyncWriteExt as _;
 
 /// Takes whatever is published, and says that it is gone. It claims a member, for `/send`.
@@ -117,4 +124,224 @@ async fn over_centrifugo_it_is_an_internal_error() {
     let publish = json!({"id": 2, "publish": {"channel": "lobby", "data": "hello"}});
     let reply = server.centrifugo("").await.ask(publish).await;
     assert_eq!(reply["error"]["code"], 100, "{reply}");
+}
+
+const TEXT: u8 = 0x81;
+const CLOSE: u8 = 0x88;
+
+/// What breaks the room that encodes it, in the middle of its frame.
+const BUG: &[u8] = b"bug";
+/// What breaks the session that publishes it, before the room has seen it.
+const SESSION_BUG: &[u8] = b"session bug";
+
+/// An engine as it is, in rooms that are broken by what is published, and by a user, of that name.
+#[derive(Debug)]
+struct Fragile<E: Fanout> {
+    engine: Arc<E>,
+    members: Mutex<Vec<Membership<E>>>,
+}
+
+#[derive(Debug)]
+struct Tripwire(Box<dyn Encode>);
+
+impl Encode for Tripwire {
+    fn dialects(&self) -> usize {
+        self.0.dialects()
+    }
+
+    fn encode(&self, dialect: Dialect, event: Event<'_>, out: &mut BytesMut) {
+        self.0.encode(dialect, event, out);
+        let is_bug = match event {
+            Event::Publication(publication, _) => publication.payload.ends_with(BUG),
+            Event::Join(info) => info.user.as_str().as_bytes() == BUG,
+            Event::Leave(_) => false,
+        };
+        if is_bug {
+            out.truncate(out.len().saturating_sub(1));
+            panic!("meant to be seen");
+        }
+    }
+}
+
+impl<E: Fanout> Fanout for Fragile<E> {
+    const NAME: &'static str = E::NAME;
+
+    fn open(setup: RoomSetup) -> Arc<Self> {
+        let encoder = Box::new(Tripwire(setup.encoder));
+        Arc::new(Self {
+            engine: E::open(RoomSetup { encoder, ..setup }),
+            members: Mutex::default(),
+        })
+    }
+
+    async fn publish(&self, batch: &mut Vec<Publication>, pace: Pace) -> Result<Receipt, Retired> {
+        for publication in &*batch {
+            assert_ne!(publication.payload, SESSION_BUG, "meant to be seen");
+        }
+        self.engine.publish(batch, pace).await
+    }
+
+    async fn subscribe(
+        self: &Arc<Self>,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+    ) -> Result<Admission<Self>, Retired> {
+        let Admission {
+            membership,
+            feed,
+            position,
+            missed,
+        } = self.engine.subscribe(newcomer, catch_up).await?;
+        let id = membership.id();
+        self.members.lock().unwrap().push(membership);
+        Ok(Admission {
+            membership: Membership::new(self.clone(), id),
+            feed,
+            position,
+            missed,
+        })
+    }
+
+    fn leave(&self, id: ClientId) {
+        let mut members = self.members.lock().unwrap();
+        let index = members.iter().position(|member| member.id() == id);
+        let left = members.swap_remove(index.expect("it leaves once"));
+        drop(members);
+        drop(left);
+    }
+
+    async fn presence(&self) -> Vec<Arc<ClientInfo>> {
+        self.engine.presence().await
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
+        self.engine.history(query).await
+    }
+
+    async fn status(&self) -> RoomStatus {
+        self.engine.status().await
+    }
+
+    async fn tidy(&self, now: Instant) {
+        self.engine.tidy(now).await;
+    }
+
+    fn retire_if_vacant(&self, now: Instant) -> bool {
+        self.engine.retire_if_vacant(now)
+    }
+}
+
+async fn fragile<E: Fanout>() -> TestServer<Fragile<E>> {
+    TestServer::on_engine(config(|config| {
+        config.room_defaults.history_size = 0;
+        config.room_defaults.join_leave = true;
+    }))
+    .await
+}
+
+/// Waits until `internal` sessions have ended by a fault of ours and nobody is there, and sees that
+/// every session and every frame is accounted for.
+async fn accounts_balance<F: Fanout>(server: &TestServer<F>, internal: u64) {
+    let is_settled = |status: &NodeStatus| {
+        let ended = status.closed.values().sum::<u64>();
+        (status.connections, status.num_rooms, ended) == (0, 0, status.opened)
+    };
+    let status = server.until("everybody's leaving", is_settled).await;
+    assert_eq!(status.closed["internal"], internal, "{status:#?}");
+    let of = status.deliveries;
+    let settled = of.delivered + of.skipped + of.discarded + of.pending;
+    assert_eq!(of.due, settled, "{status:#?}");
+}
+
+on_every_engine!(
+    a_bug_in_a_room_ends_its_members_behind_what_was_whole_and_nobody_else,
+    a_newcomer_that_breaks_every_room_is_refused_and_others_are_let_in,
+    a_bug_in_a_session_ends_it_alone_and_it_leaves_its_room,
+    a_bug_behind_which_a_peer_closes_is_counted_as_one,
+);
+
+async fn a_bug_in_a_room_ends_its_members_behind_what_was_whole_and_nobody_else<E: Fanout>() {
+    let server = fragile::<E>().await;
+    let mut other = server.plain("/ws/other").await;
+    let mut speaker = upgraded(&server, "/ws/lobby").await;
+    let mut listener = upgraded(&server, "/ws/lobby").await;
+    let mut centrifugo = server.centrifugo("").await;
+    let subscribe = json!({"id": 2, "subscribe": {"channel": "lobby"}});
+    centrifugo.ask(subscribe).await;
+    // In one batch, so that nobody has been told of the first when the second breaks off.
+    let mut said = client_frame(TEXT, b"before");
+    said.extend(client_frame(TEXT, BUG));
+    said.extend(client_frame(TEXT, b"behind"));
+    speaker.write_all(&said).await.unwrap();
+    for stream in [&mut speaker, &mut listener] {
+        let goodbye = Goodbye::read(stream).await;
+        let heard: Vec<_> = goodbye.before.iter().map(ServerFrame::text).collect();
+        assert_eq!((&heard[..], goodbye.code), (&["before"][..], 1011));
+    }
+    let push = centrifugo.next_json().await;
+    assert_eq!(push["push"]["pub"]["data"], "before", "{push}");
+    assert_eq!(centrifugo.close_code().await, 3004);
+    other.send("still here").await;
+    assert_eq!(other.next_text().await, "still here");
+    let mut again = server.plain("/ws/lobby").await;
+    again.send("a new room").await;
+    assert_eq!(again.next_text().await, "a new room");
+    drop((other, again));
+    accounts_balance(&server, 3).await;
+    server.stop().await;
+}
+
+async fn a_newcomer_that_breaks_every_room_is_refused_and_others_are_let_in<E: Fanout>() {
+    let server = fragile::<E>().await;
+    // Its personal room is one that it breaks.
+    let mut bug = Peer::connect(server.addr, "/connection/websocket?uid=bug").await;
+    bug.send_json(json!({"id": 1, "connect": {}})).await;
+    assert_eq!(bug.close_code().await, 3004);
+    let mut plain = upgraded(&server, "/ws/lobby?uid=bug").await;
+    assert_eq!(Goodbye::read(&mut plain).await.code, 1011);
+    let mut ada = server.centrifugo("ada").await;
+    let subscribe = json!({"id": 2, "subscribe": {"channel": "lobby"}});
+    let reply = ada.ask(subscribe).await;
+    assert!(reply["subscribe"].is_object(), "{reply}");
+    drop(ada);
+    accounts_balance(&server, 2).await;
+    server.stop().await;
+}
+
+async fn a_bug_in_a_session_ends_it_alone_and_it_leaves_its_room<E: Fanout>() {
+    let server = fragile::<E>().await;
+    let mut listener = server.plain("/ws/lobby").await;
+    let mut plain = upgraded(&server, "/ws/lobby").await;
+    plain
+        .write_all(&client_frame(TEXT, SESSION_BUG))
+        .await
+        .unwrap();
+    assert_eq!(Goodbye::read(&mut plain).await.code, 1011);
+    let mut centrifugo = server.centrifugo("").await;
+    let subscribe = json!({"id": 2, "subscribe": {"channel": "lobby"}});
+    centrifugo.ask(subscribe).await;
+    server
+        .until("its leaving", |status| status.subscriptions == 2)
+        .await;
+    listener.send("hello").await;
+    assert_eq!(listener.next_text().await, "hello");
+    let push = centrifugo.next_json().await;
+    assert_eq!(push["push"]["pub"]["data"], "hello", "{push}");
+    drop((listener, centrifugo));
+    accounts_balance(&server, 1).await;
+    server.stop().await;
+}
+
+async fn a_bug_behind_which_a_peer_closes_is_counted_as_one<E: Fanout>() {
+    let server = fragile::<E>().await;
+    let mut stream = upgraded(&server, "/ws/lobby").await;
+    let mut sent = client_frame(TEXT, b"before");
+    sent.extend(client_frame(TEXT, BUG));
+    sent.extend(client_frame(CLOSE, &1000_u16.to_be_bytes()));
+    stream.write_all(&sent).await.unwrap();
+    // The answer to its own close frame, and nothing behind it.
+    let goodbye = Goodbye::read(&mut stream).await;
+    assert_eq!((goodbye.code, goodbye.before), (1000, vec![]));
+    accounts_balance(&server, 1).await;
+    server.stop().await;
 }

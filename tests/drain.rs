@@ -8,24 +8,29 @@
 mod support;
 
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 use slabcast::{
+    close::CloseReason,
     config::Config,
-    fanout::Fanout,
-    id::RoomName,
-    node::NodeStatus,
-    publication::{PayloadKind, Publication},
+    fanout::{Fanout, Registry},
+    id::{RoomName, UserId},
+    node::{Node, NodeStatus},
+    notifier::Notifier,
+    publication::{ClientInfo, PayloadKind, Publication},
 };
 use support::{
     Goodbye, Peer, Program, Response, ServerFrame, TestServer, client_frame, config, read_to_end,
     soon, upgrade_request, upgraded,
 };
-use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet};
 
 /// What a shell reports for a process that SIGTERM ended.
 const TERMINATED: i32 = 143;
@@ -113,6 +118,42 @@ async fn a_drain_delivers_what_was_published_and_then_tells_everybody_to_go() {
     assert_eq!((u16::from(frame.code), &*frame.reason), (1001, "shutdown"));
     drop((speaker, plain, centrifugo));
     assert_eq!(program.exit_code().await, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn goodbyes_are_spread_evenly_over_the_window() {
+    const SESSIONS: u32 = 50;
+    const WINDOW: Duration = Duration::from_secs(10);
+    let node = Node::<Registry>::new(config(|_| ())).unwrap();
+    let info = Arc::new(ClientInfo {
+        client: "somebody".into(),
+        user: UserId::default(),
+        encoded: Box::default(),
+    });
+    let begin = tokio::time::Instant::now();
+    let mut sessions = JoinSet::new();
+    for _ in 0..SESSIONS {
+        let notifier = Arc::new(Notifier::default());
+        let entry = node.enter(notifier.clone(), &info);
+        sessions.spawn(async move {
+            let summons = poll_fn(|cx| notifier.poll(cx, &mut VecDeque::new())).await;
+            let close = summons.call.unwrap().close.unwrap();
+            assert_eq!(close.reason, CloseReason::Drain);
+            drop(entry);
+            begin.elapsed()
+        });
+    }
+    node.close_all(CloseReason::Drain.into(), WINDOW).await;
+    let mut ends = sessions.join_all().await;
+    ends.sort_unstable();
+    for (index, end) in (0..).zip(ends) {
+        let due = WINDOW / SESSIONS * index;
+        let late = end.checked_sub(due).expect("nobody goes before his time");
+        assert!(
+            late < Duration::from_millis(10),
+            "{end:?} instead of {due:?}"
+        );
+    }
 }
 
 #[tokio::test]

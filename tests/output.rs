@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use support::{
     Peer, Program, TestServer,
     books::{NO_HISTORY, raise_descriptor_limit, signal},
@@ -100,6 +101,46 @@ async fn a_log_that_is_read_has_a_line_for_each_end() {
     let ends = log.lines().filter(|line| line.contains("session ended"));
     assert_eq!(ends.count(), 20, "{log}");
     assert!(log.lines().last().unwrap().contains("drained"), "{log}");
+}
+
+#[tokio::test]
+async fn lines_that_are_read_and_lines_that_were_left_out_are_all_that_were_made() {
+    // More than a pipe and the queue before it hold.
+    const SESSIONS: usize = 3_500;
+    raise_descriptor_limit();
+    let (mut reader, writer) = pipe();
+    let filter = "slabcast::session=debug,slabcast=error";
+    let mut program = Program::start_logging(filter, writer, &[NO_HISTORY]).await;
+    for _ in 0..SESSIONS / 50 {
+        let visitors: Vec<_> = (0..50)
+            .map(|_| Peer::connect(program.addr, "/ws/lobby"))
+            .collect();
+        drop(join_all(visitors).await);
+    }
+    program
+        .until("their going", |status| {
+            status["closed"]["peer_gone"] == SESSIONS
+        })
+        .await;
+    program.signal("TERM");
+    // Now, so that the program ends while the log is still full.
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut log = String::new();
+        reader.read_to_string(&mut log).map(|_| log)
+    });
+    assert_eq!(program.exit_code().await, Some(0));
+    let log = soon("the log's end", reading).await.unwrap().unwrap();
+    let (left_out, seen): (Vec<_>, Vec<_>) = log
+        .lines()
+        .partition(|line| line.contains("log lines were left out"));
+    let numbers = left_out.iter().map(|line| {
+        let (_, number) = line.rsplit_once("lines=").unwrap();
+        number.parse::<usize>().unwrap()
+    });
+    let left_out: usize = numbers.sum();
+    assert!(left_out > 0, "{} lines fill no log", seen.len());
+    // One for its beginning, and one for its end.
+    assert_eq!(seen.len() + left_out, 2 * SESSIONS);
 }
 
 /// Where a process listens, once it does.

@@ -10,7 +10,7 @@ mod support;
 use futures_util::StreamExt as _;
 use serde_json::json;
 use slabcast::fanout::Fanout;
-use support::{TestServer, config, soon};
+use support::{ServerFrame, TestServer, client_frame, config, soon, upgraded};
 use tokio_tungstenite::tungstenite::{Bytes, Message, protocol::frame::Frame};
 
 #[tokio::test]
@@ -36,6 +36,31 @@ async fn everybody_in_the_room_gets_every_message_as_it_was_sent_the_sender_too(
     }
     elsewhere.send("mine").await;
     assert_eq!(elsewhere.next_text().await, "mine", "and nothing before it");
+    server.stop().await;
+}
+
+/// Pings are answered without a word from anybody else, so that only the session itself can give others
+/// their turn. One thread for all: the test's, too.
+#[tokio::test]
+async fn a_flood_of_pings_leaves_others_their_turn_after_each_read() {
+    let server = TestServer::start(config(|_| ())).await;
+    let mut member = upgraded(&server, "/ws/lobby").await;
+    let flooder = upgraded(&server, "/ws/garden").await;
+    server
+        .until("joining", |status| status.subscriptions == 2)
+        .await;
+    // The server doesn't run before this test waits for something.
+    let pings = client_frame(0x89, b"").repeat(1_000);
+    let mut sent = 0;
+    while let Ok(bytes) = flooder.try_write(&pings) {
+        sent += bytes;
+    }
+    assert!(sent > 1_000_000, "{sent} bytes are no flood");
+    member.try_write(&client_frame(0x81, b"hello")).unwrap();
+    assert_eq!(ServerFrame::read(&mut member).await.text(), "hello");
+    let read = server.node.counters().received_bytes.value();
+    assert!(read < sent as u64 / 4, "{read} of {sent} before its turn");
+    drop((member, flooder));
     server.stop().await;
 }
 

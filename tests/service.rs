@@ -13,9 +13,23 @@ use std::{
     os::fd::{AsRawFd as _, OwnedFd},
     path::PathBuf,
     process::Stdio,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use slabcast::{
+    config::{Config, RoomConfig},
+    fanout::{
+        Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+        Receipt, Retired, RoomSetup, RoomStatus,
+    },
+    id::{ClientId, RoomName},
+    node::Node,
+    publication::{ClientInfo, Publication},
+};
 use support::{LOG_FILTER, Program, Response, soon};
 use tempfile::TempDir;
 use tokio::{io::AsyncWriteExt as _, net::UnixDatagram, process::Command};
@@ -150,6 +164,84 @@ async fn a_watchdog_is_fed_twice_in_its_time() {
         assert!((least..most).contains(&gap), "{gap:?}");
     }
     drop(program);
+}
+
+/// A room that says which it is when it is looked at.
+#[derive(Debug)]
+struct Looked(u64);
+
+static LOOKS: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+static OPENED: AtomicU64 = AtomicU64::new(0);
+
+impl Fanout for Looked {
+    const NAME: &'static str = "looked";
+
+    fn open(_: RoomSetup) -> Arc<Self> {
+        Arc::new(Self(OPENED.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    async fn publish(&self, _: &mut Vec<Publication>, _: Pace) -> Result<Receipt, Retired> {
+        Err(Retired)
+    }
+
+    async fn subscribe(
+        self: &Arc<Self>,
+        _: Newcomer,
+        _: CatchUp,
+    ) -> Result<Admission<Self>, Retired> {
+        Err(Retired)
+    }
+
+    fn leave(&self, _: ClientId) {}
+
+    async fn presence(&self) -> Vec<Arc<ClientInfo>> {
+        Vec::new()
+    }
+
+    async fn history(&self, _: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
+        Err(HistoryRefusal::Off)
+    }
+
+    async fn status(&self) -> RoomStatus {
+        LOOKS.lock().unwrap().push(self.0);
+        RoomStatus::default()
+    }
+
+    async fn tidy(&self, _: Instant) {}
+
+    fn retire_if_vacant(&self, _: Instant) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_watchdog_passes_every_room_in_its_turn_and_a_few_at_a_time() {
+    const ROOMS: usize = 200;
+    let node = Node::<Looked>::new(Config::default()).unwrap();
+    assert_eq!(node.pulse(0).await, 0);
+    for index in 0..ROOMS {
+        let name = RoomName::parse(&format!("room{index}")).unwrap();
+        node.keep_room(&name, &RoomConfig::default());
+    }
+    let mut beat = 0;
+    for round in 1..=3 {
+        loop {
+            let before = LOOKS.lock().unwrap().len();
+            beat = node.pulse(beat).await;
+            let looks = LOOKS.lock().unwrap().len() - before;
+            assert!((1..=64).contains(&looks), "{looks}");
+            if beat == 0 {
+                break;
+            }
+        }
+        let mut looks = LOOKS.lock().unwrap().clone();
+        assert_eq!(looks.len(), round * ROOMS, "each once in a round");
+        looks.sort_unstable();
+        looks.dedup();
+        assert_eq!(looks.len(), ROOMS, "and every one");
+    }
+    // Some have gone since.
+    assert_eq!(node.pulse(1_000).await, 64);
 }
 
 #[tokio::test]

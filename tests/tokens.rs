@@ -237,6 +237,15 @@ async fn a_name_without_a_proof_is_nobodys_where_others_prove_theirs<F: Fanout>(
         101
     );
     assert_eq!(answer(&server, "/ws/x%2342%2Cada", "").await.status, 403);
+    // An empty one in the query is none, and hides none.
+    for path in ["/ws/x%2342%2Cada?token=", "/sse/x%2342%2Cada?token="] {
+        let status = if path.starts_with("/ws") { 101 } else { 200 };
+        assert_eq!(answer(&server, path, &header).await.status, status);
+        assert_eq!(answer(&server, path, "").await.status, 403);
+    }
+    // A worthless one does: it is what was brought.
+    let path = "/ws/x%2342%2Cada?token=x";
+    assert_eq!(answer(&server, path, &header).await.status, 401);
 }
 
 async fn a_connection_ends_when_its_token_does_unless_a_new_one_comes<F: Fanout>() {

@@ -88,10 +88,11 @@ pub(super) fn ready<F: Fanout>(node: &Arc<Node<F>>, address: SocketAddr) {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let node = node.clone();
         tokio::spawn(async move {
+            let mut beat = 0;
             loop {
                 ticks.tick().await;
-                // It passes the locks of every room: who hangs in one is not alive.
-                node.status(0).await;
+                // Who hangs in a lock is not alive.
+                beat = node.pulse(beat).await;
                 tell(&[NotifyState::Watchdog]);
             }
         });

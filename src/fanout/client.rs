@@ -5,7 +5,12 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::{Dialect, Newcomer, timeline::Growth};
-use crate::{id::ClientId, notifier::Seat, publication::ClientInfo};
+use crate::{
+    close::{Close, CloseReason},
+    id::ClientId,
+    notifier::Seat,
+    publication::ClientInfo,
+};
 
 /// A room's view of one member.
 #[derive(Debug, Clone)]
@@ -84,6 +89,15 @@ pub fn take(clients: &mut Slab<Client>, id: ClientId) -> Option<Client> {
 pub fn presence(clients: &Slab<Client>) -> Vec<Arc<ClientInfo>> {
     let infos = clients.iter().map(|(_, client)| client.info().clone());
     infos.collect()
+}
+
+/// Asks everybody to go, because the room can't go on, for the reason `detail`: our fault, and they may
+/// come back.
+pub(super) fn send_away(clients: &Slab<Client>, detail: &'static str) {
+    for (_, client) in clients {
+        let close = Close::new(CloseReason::Internal, detail);
+        client.seat.close(close);
+    }
 }
 
 /// Lets go of what a rush has left behind: a slab never shrinks by itself, and would keep its largest

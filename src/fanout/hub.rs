@@ -12,17 +12,16 @@ use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace, Receipt,
-    Retired, RoomSetup, RoomStatus,
+    Admission, BROKEN, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+    Receipt, Retired, RoomSetup, RoomStatus,
     client::{self, Client},
     timeline::{Growth, Timeline},
     wake_queue::WakeQueue,
 };
 use crate::{
-    close::{Close, CloseReason},
     id::ClientId,
     publication::{ClientInfo, Publication},
-    sync::Mutex,
+    sync::{Mutex, contained},
 };
 
 /// Commands that may wait. A tenth would make publishers wait for each other's walks; ten times as
@@ -221,6 +220,11 @@ impl Door {
         traffic.is_retired
     }
 
+    /// Retires the room, whoever is in it.
+    fn close(&self) {
+        self.traffic.lock().is_retired = true;
+    }
+
     /// Who has left since the task last asked.
     fn departures(&self) -> Vec<ClientId> {
         let mut traffic = self.traffic.lock();
@@ -263,18 +267,39 @@ impl Actor {
         self.wake_queue.live_here();
         let mut commands = Vec::new();
         while inbox.recv_many(&mut commands, COMMANDS_MAX).await > 0 {
-            // Before the commands: whoever leaves and comes back has left first.
-            self.let_out();
-            for command in commands.drain(..) {
-                self.handle(command);
+            if contained(|| self.turn(&mut commands)).is_none() {
+                self.break_off();
             }
+            commands.clear();
             commands.shrink_to(KEPT_MAX);
-            self.tell();
-            self.is_fresh = false;
-            self.answer();
         }
         self.let_out();
         self.tell();
+    }
+
+    fn turn(&mut self, commands: &mut Vec<Command>) {
+        // Before the commands: whoever leaves and comes back has left first.
+        self.let_out();
+        if self.timeline.is_broken() {
+            return;
+        }
+        for command in commands.drain(..) {
+            self.handle(command);
+        }
+        self.tell();
+        self.is_fresh = false;
+        self.answer();
+    }
+
+    /// A bug has broken a turn off. The room is at its end: it is retired, members are sent away, and
+    /// all that is left to do is to let them out.
+    fn break_off(&mut self) {
+        self.timeline.break_off(&self.clients);
+        self.door.close();
+        self.growth = Growth::default();
+        client::send_away(&self.clients, BROKEN);
+        // Whoever waits for one finds the room retired. A newcomer leaves by the membership in it.
+        self.answers.clear();
     }
 
     fn let_out(&mut self) {
@@ -387,14 +412,9 @@ impl Actor {
 }
 
 impl Drop for Actor {
-    /// A task ends when nobody holds the room any more. One that ends before was brought down by a
-    /// bug, or with its runtime; its members would wait for ever.
+    /// A task ends when nobody holds the room any more. One that ends before was brought down with its
+    /// runtime; its members would wait for ever.
     fn drop(&mut self) {
-        for (_, client) in &self.clients {
-            let detail = "the room's task has ended";
-            client
-                .seat()
-                .close(Close::new(CloseReason::Internal, detail));
-        }
+        client::send_away(&self.clients, "the room's task has ended");
     }
 }

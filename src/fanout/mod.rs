@@ -18,6 +18,9 @@
 //!   leave + still pending; [`Deliveries`] counts them.
 //! - **Told.** When `publish` or `subscribe` returns, every member has been told what it brought. Those
 //!   that sleep are woken soon after, about in the order in which they were told.
+//! - **Bugs.** A panic in a room's code ends the room, and nothing else: it counts as retired, who had
+//!   something in hand is told so, and members are asked to go as by our fault. They get what came
+//!   before in whole frames, and leave like everybody else.
 //! - **Waiting.** Only where an engine has backpressure. The lock engine never waits; with the actor,
 //!   everything waits for a place among its commands and for its answer, and a leave takes effect in
 //!   the room's order a little after the membership was dropped.
@@ -52,6 +55,9 @@ pub use hub::Hub;
 pub use patience::Patience;
 pub use registry::Registry;
 pub use timeline::Retired;
+
+/// What members are told whose room has been broken by a bug.
+const BROKEN: &str = "the room has failed";
 
 /// How a room's frames look to one kind of peer, by its index in the room's [`Encode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Instant};
 use slab::Slab;
 
 use super::{
-    Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace, Receipt,
-    Retired, RoomSetup, RoomStatus,
+    Admission, BROKEN, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
+    Receipt, Retired, RoomSetup, RoomStatus,
     client::{self, Client},
     timeline::{Growth, Timeline},
     wake_queue::WakeQueue,
@@ -21,6 +21,7 @@ use crate::{
     sync::{
         Mutex, MutexGuard, RwLock,
         atomic::{AtomicUsize, Ordering},
+        contained,
     },
 };
 
@@ -55,6 +56,69 @@ impl Fanout for Registry {
     }
 
     async fn publish(&self, batch: &mut Vec<Publication>, pace: Pace) -> Result<Receipt, Retired> {
+        self.whole(|| self.take(batch, pace)).unwrap_or_else(|| {
+            // Nobody knows what became of it. Left as it is, it would break the next room, too.
+            batch.clear();
+            Err(Retired)
+        })
+    }
+
+    async fn subscribe(
+        self: &Arc<Self>,
+        newcomer: Newcomer,
+        catch_up: CatchUp,
+    ) -> Result<Admission<Self>, Retired> {
+        self.wake_queue.live_here();
+        self.whole(|| self.admit(newcomer, &catch_up))
+            .unwrap_or(Err(Retired))
+    }
+
+    fn leave(&self, id: ClientId) {
+        // It is left all the same: who is out of the slab is out.
+        self.whole(|| self.dismiss(id)).unwrap_or_default();
+    }
+
+    async fn presence(&self) -> Vec<Arc<ClientInfo>> {
+        client::presence(&self.clients.read())
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
+        self.whole(|| self.order.lock().history(&query))
+            .unwrap_or(Err(HistoryRefusal::Off))
+    }
+
+    async fn remove_history(&self) -> Result<(), HistoryRefusal> {
+        let removed = self.whole(|| self.order.lock().remove_history());
+        let removed = removed.unwrap_or(Err(HistoryRefusal::Off))?;
+        // It can be much, so it is dropped with no lock held.
+        drop(removed);
+        Ok(())
+    }
+
+    async fn status(&self) -> RoomStatus {
+        let order = self.order.lock();
+        order.status(&self.clients.read())
+    }
+
+    async fn tidy(&self, now: Instant) {
+        let tidied = self.whole(|| {
+            let mut order = self.order.lock();
+            let mut clients = self.clients.write();
+            order.tidy(&clients, now);
+            client::shrink(&mut clients);
+        });
+        tidied.unwrap_or_default();
+    }
+
+    fn retire_if_vacant(&self, now: Instant) -> bool {
+        self.whole(|| self.order.lock().retire_if_vacant(now))
+            .unwrap_or(true)
+    }
+}
+
+/// What the contract's methods do, if no bug breaks them off.
+impl Registry {
+    fn take(&self, batch: &mut Vec<Publication>, pace: Pace) -> Result<Receipt, Retired> {
         let mut order = self.order.lock();
         let published = order.publish(batch, pace);
         let count = self.publishes.fetch_add(1, Ordering::Relaxed);
@@ -68,15 +132,14 @@ impl Fanout for Registry {
         Ok(receipt)
     }
 
-    async fn subscribe(
+    fn admit(
         self: &Arc<Self>,
         newcomer: Newcomer,
-        catch_up: CatchUp,
+        catch_up: &CatchUp,
     ) -> Result<Admission<Self>, Retired> {
-        self.wake_queue.live_here();
         let (admission, growth) = {
             let mut order = self.order.lock();
-            let (admitted, growth) = order.admit(newcomer, &catch_up)?;
+            let (admitted, growth) = order.admit(newcomer, catch_up)?;
             // Under the order: a publication either comes before the snapshot, and is in it, or
             // after this insert, and its walk finds the newcomer.
             let insert = |client| self.clients.write().insert(client);
@@ -86,7 +149,7 @@ impl Fanout for Registry {
         Ok(admission)
     }
 
-    fn leave(&self, id: ClientId) {
+    fn dismiss(&self, id: ClientId) {
         let (left, growth) = {
             let mut order = self.order.lock();
             let Some(left) = client::take(&mut self.clients.write(), id) else {
@@ -100,39 +163,21 @@ impl Fanout for Registry {
         self.tell(growth);
     }
 
-    async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        client::presence(&self.clients.read())
+    /// What `work` returns. If a bug breaks it off there is none, and the room is at its end: it is
+    /// retired, so that its name is free for another, and its members are sent away.
+    fn whole<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let done = contained(work);
+        if done.is_none() {
+            let mut order = self.order.lock();
+            order.break_off(&self.clients.read());
+            drop(order);
+            // Nobody is woken under a lock.
+            let members = self.clients.read().clone();
+            client::send_away(&members, BROKEN);
+        }
+        done
     }
 
-    async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
-        self.order.lock().history(&query)
-    }
-
-    async fn remove_history(&self) -> Result<(), HistoryRefusal> {
-        let removed = self.order.lock().remove_history()?;
-        // It can be much, so it is dropped with no lock held.
-        drop(removed);
-        Ok(())
-    }
-
-    async fn status(&self) -> RoomStatus {
-        let order = self.order.lock();
-        order.status(&self.clients.read())
-    }
-
-    async fn tidy(&self, now: Instant) {
-        let mut order = self.order.lock();
-        let mut clients = self.clients.write();
-        order.tidy(&clients, now);
-        client::shrink(&mut clients);
-    }
-
-    fn retire_if_vacant(&self, now: Instant) -> bool {
-        self.order.lock().retire_if_vacant(now)
-    }
-}
-
-impl Registry {
     fn tell(&self, mut growth: Growth) {
         if growth.is_empty() {
             return;

@@ -44,6 +44,9 @@ pub struct Timeline {
     lanes: Box<[Lane]>,
     generations: u64,
     is_retired: bool,
+    /// A bug has broken off what was done to it. Retired, too: nobody comes any more, and those who
+    /// are there only leave.
+    is_broken: bool,
 }
 
 /// One dialect's part of the room.
@@ -162,6 +165,7 @@ impl Timeline {
             lanes,
             generations: 0,
             is_retired: false,
+            is_broken: false,
         }
     }
 
@@ -176,7 +180,7 @@ impl Timeline {
     ) -> Result<(Receipt, Growth), Retired> {
         self.check_retired()?;
         let now = Instant::now();
-        let mut appends = Appends::begin(&self.lanes);
+        let mut appends = Appends::begin(&self.lanes, &self.deliveries);
         let mut taken = 0;
         let waits = reach(pace).is_some_and(|reach| appends.any(|append| append.is_behind(reach)));
         if !waits {
@@ -192,7 +196,7 @@ impl Timeline {
                 }
             }
         }
-        let growth = appends.finish(&self.lanes, &self.deliveries);
+        let growth = appends.finish();
         batch.drain(..taken);
         Ok((
             Receipt {
@@ -337,6 +341,23 @@ impl Timeline {
         self.is_retired
     }
 
+    /// Notes that a bug has broken off what was done to it. `clients` are those who will still leave,
+    /// and nobody else counts as a member.
+    pub fn break_off(&mut self, clients: &Slab<Client>) {
+        self.is_retired = true;
+        self.is_broken = true;
+        for (lane, index) in self.lanes.iter_mut().zip(0..) {
+            let members = clients.iter().map(|(_, client)| client.dialect());
+            lane.members = members.filter(|it| *it == Dialect(index)).count() as u64;
+        }
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
     fn check_retired(&self) -> Result<(), Retired> {
         if self.is_retired {
             Err(Retired)
@@ -378,11 +399,11 @@ impl Timeline {
     }
 
     fn announce(&mut self, event: Event<'_>) -> Growth {
-        let mut appends = Appends::begin(&self.lanes);
-        if self.config.join_leave {
+        let mut appends = Appends::begin(&self.lanes, &self.deliveries);
+        if self.config.join_leave && !self.is_broken {
             appends.encode(&*self.encoder, event);
         }
-        appends.finish(&self.lanes, &self.deliveries)
+        appends.finish()
     }
 }
 
@@ -409,39 +430,45 @@ fn reach(pace: Pace) -> Option<usize> {
 
 /// The feeds of the dialects that somebody here speaks, locked for one batch; always in the order of
 /// the lanes.
-struct Appends<'a>([Option<Append<'a>>; Dialect::MAX]);
+struct Appends<'a> {
+    lanes: &'a [Lane],
+    deliveries: &'a Deliveries,
+    feeds: [Option<Append<'a>>; Dialect::MAX],
+}
 
 impl<'a> Appends<'a> {
-    fn begin(lanes: &'a [Lane]) -> Self {
-        Self(std::array::from_fn(|index| {
+    fn begin(lanes: &'a [Lane], deliveries: &'a Deliveries) -> Self {
+        let feeds = std::array::from_fn(|index| {
             let lane = lanes.get(index).filter(|lane| lane.members > 0)?;
             Some(lane.feed.append())
-        }))
+        });
+        Self {
+            lanes,
+            deliveries,
+            feeds,
+        }
     }
 
     fn any(&self, is_so: impl Fn(&Append<'a>) -> bool) -> bool {
-        self.0.iter().flatten().any(is_so)
+        self.feeds.iter().flatten().any(is_so)
     }
 
     /// Encodes `event` once for each dialect.
     fn encode(&mut self, encoder: &dyn Encode, event: Event<'_>) {
-        for (append, index) in self.0.iter_mut().zip(0..) {
+        for (append, index) in self.feeds.iter_mut().zip(0..) {
             if let Some(append) = append {
                 append.frame(|out| encoder.encode(Dialect(index), event, out));
             }
         }
     }
 
-    /// Counts what is due for it, and says what has grown. A feed that has not is looked at all the
-    /// same while its readers are out of reach, or nobody would notice when they no longer are.
-    fn finish(self, lanes: &[Lane], deliveries: &Deliveries) -> Growth {
+    /// Says what has grown. A feed that has not is looked at all the same while its readers are out
+    /// of reach, or nobody would notice when they no longer are.
+    fn finish(self) -> Growth {
         let mut growth = Growth::default();
-        for ((append, lane), grown) in self.0.into_iter().zip(lanes).zip(&mut growth.0) {
+        for ((append, lane), grown) in self.feeds.iter().zip(self.lanes).zip(&mut growth.0) {
             let Some(append) = append else { continue };
             let bounds = append.bounds();
-            deliveries
-                .due
-                .add((bounds.end - append.begin()) * lane.members);
             if bounds.end > append.begin() || append.is_behind(REACH_LEAST) {
                 let feed = lane.feed.clone();
                 *grown = Some(Grown {
@@ -453,5 +480,15 @@ impl<'a> Appends<'a> {
             }
         }
         growth
+    }
+}
+
+impl Drop for Appends<'_> {
+    /// Counts what is due, before anybody can read it; what came before a bug, too.
+    fn drop(&mut self) {
+        for (append, lane) in self.feeds.iter().zip(self.lanes) {
+            let frames = append.as_ref().map(|it| it.bounds().end - it.begin());
+            self.deliveries.due.add(frames.unwrap_or(0) * lane.members);
+        }
     }
 }

@@ -274,7 +274,7 @@ impl Query {
     /// The token that a request brings: in its query, where browsers can put it, or in a header, where
     /// no log has it (RFC 6750, 2.1). Empty when there is none.
     fn token(&self, headers: &HeaderMap) -> Result<Cow<'_, str>, Refusal> {
-        if let Some(token) = self.value("token") {
+        if let Some(token) = self.value("token").filter(|token| !token.is_empty()) {
             return Ok(token);
         }
         const SCHEME: &str = "bearer ";

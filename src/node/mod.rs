@@ -64,6 +64,10 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Each status walks over all members, so without it every watcher would cost a walk of its own.
 const STATUS_AGE_MAX: Duration = Duration::from_millis(500);
 
+/// How many rooms of one name a newcomer finds retired before it gives up. That one goes between two
+/// steps is rare; so many do if it is the newcomer that breaks them.
+const ROOMS_TRIED_MAX: usize = 16;
+
 /// Everything that the ways in share.
 #[derive(Debug)]
 pub struct Node<F: Fanout> {
@@ -228,7 +232,7 @@ impl<F: Fanout> Node<F> {
         catch_up: CatchUp,
         rooms_max: usize,
     ) -> Result<(Subscription<F>, Admission<F>), RoomError> {
-        loop {
+        for _ in 0..ROOMS_TRIED_MAX {
             let room = self.room_within(name, rooms_max)?;
             match room
                 .engine()
@@ -239,6 +243,7 @@ impl<F: Fanout> Node<F> {
                 Err(Retired) => self.forget(&room),
             }
         }
+        Err(RoomError::Broken)
     }
 
     /// Publishes `batch` in the room of that name, which comes into being if it is not there, at the

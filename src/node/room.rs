@@ -93,7 +93,8 @@ impl<F: Fanout> Subscription<F> {
     /// Publishes here what `pace` allows of `batch`, and leaves the rest in it.
     ///
     /// # Errors
-    /// [`Retired`] can't come while a membership is held, for a room with members is not retired.
+    /// [`Retired`], while a membership is held, says that a bug has broken the room: one with members is
+    /// not retired else. Nobody knows what became of the batch.
     pub async fn publish(&self, batch: &mut Vec<Publication>, pace: Pace) -> Result<(), Retired> {
         let before = batch.len();
         self.room.engine.publish(batch, pace).await?;

@@ -11,6 +11,10 @@ use crate::{fanout::Fanout, id::RoomName};
 /// Rooms that are looked at before others get a turn.
 const ROOMS_PER_TURN: usize = 256;
 
+/// Rooms that one beat passes. More than a few would make a beat of a large server a burst of work, and
+/// somebody hangs in one for longer than it takes to come to it.
+const ROOMS_PER_BEAT: usize = 64;
+
 /// What goes on in a node.
 #[derive(Debug, Clone, Serialize)]
 pub struct NodeStatus {
@@ -91,6 +95,26 @@ pub struct RoomSummary {
     pub pending: u64,
     /// Bytes of encoded frames held for them.
     pub feed_bytes: usize,
+}
+
+impl<F: Fanout> Node<F> {
+    /// Passes the node's locks, and those of a few rooms: the next ones behind `beat`, so that all have
+    /// their turn. Returns the beat that is to follow. Where somebody hangs in one, there is none.
+    pub async fn pulse(&self, beat: usize) -> usize {
+        let (rooms, next, total) = {
+            let rooms = self.rooms.read();
+            let from = if beat < rooms.len() { beat } else { 0 };
+            let few = rooms.values().skip(from).take(ROOMS_PER_BEAT);
+            let few: Vec<_> = few.cloned().collect();
+            let next = from + few.len();
+            (few, next, rooms.len())
+        };
+        self.sessions();
+        for room in &rooms {
+            room.engine().status().await;
+        }
+        if next < total { next } else { 0 }
+    }
 }
 
 pub(super) async fn collect<F: Fanout>(

@@ -9,11 +9,13 @@ use std::{
     future::poll_fn,
     io, mem,
     net::SocketAddr,
+    panic::AssertUnwindSafe,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::{
     task::yield_now,
     time::{Instant, timeout},
@@ -106,20 +108,31 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
         self.node.counters().opened.add(1);
         // A block and not an `async fn`, which would have the session twice in its task.
         async move {
-            let end = match Box::pin(self.begin(glued)).await {
-                Ok(()) => match self.serve().await {
-                    Ok(never) => match never {},
-                    Err(close) => close,
-                },
-                Err(close) => close,
+            // A bug ends this session as any other reason does: with its rooms left and its end
+            // counted, told and logged.
+            let living = AssertUnwindSafe(self.live(glued)).catch_unwind();
+            let end = match living.await {
+                Ok(Ok(never)) => match never {},
+                Ok(Err(close)) => close,
+                Err(_) => Close::new(CloseReason::Internal, "a bug in its session"),
             };
-            Box::pin(self.say_goodbye(&end)).await;
-            if self.rooms.has_departed() {
-                Box::pin(self.rooms.tell_departures()).await;
-            }
+            let goodbye = async {
+                self.say_goodbye(&end).await;
+                if self.rooms.has_departed() {
+                    self.rooms.tell_departures().await;
+                }
+            };
+            // If that has a bug, too, the socket is closed without a word.
+            let _ = Box::pin(AssertUnwindSafe(goodbye).catch_unwind()).await;
             self.finish(peer, &end);
             drop(held);
         }
+    }
+
+    /// The session up to the reason for its end.
+    async fn live(&mut self, glued: Bytes) -> Result<Infallible, Close> {
+        Box::pin(self.begin(glued)).await?;
+        self.serve().await
     }
 
     /// Leaves the node's books: only now, so that a drain finds the session even while it says
@@ -153,11 +166,11 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             let is_readable = self.wait().await?;
             if is_readable {
                 let (turn, bytes) = self.socket.read();
-                let has_messages = !turn.messages.is_empty();
                 self.take(turn, bytes).await?;
-                if has_messages {
+                if bytes > 0 {
                     // Others that have something to say are heard first: then what all of them said
-                    // goes out in one write, and not a bit of it in each of many.
+                    // goes out in one write, and not a bit of it in each of many. And whoever floods
+                    // the server, be it with pings, keeps nobody waiting for longer than one read.
                     yield_now().await;
                 }
             }
@@ -246,8 +259,11 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             self.rooms.outbox.replies().extend_from_slice(&turn.control);
             match turn.end.take() {
                 // That was the answer to the peer's own, so whatever else was wrong is not told any
-                // more, and what its rooms say is discarded.
-                Some(close) if close.reason == CloseReason::PeerClosed => Err(close),
+                // more, and what its rooms say is discarded. A bug is counted as one all the same.
+                Some(close) if close.reason == CloseReason::PeerClosed => match end.and(done) {
+                    Err(bug) if bug.reason == CloseReason::Internal => Err(bug),
+                    _ => Err(close),
+                },
                 other => end.and(done).and(other.map_or(Ok(()), Err)),
             }
         }
@@ -390,11 +406,11 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             end.reason,
             CloseReason::PeerGone | CloseReason::WriteTimeout
         );
-        let is_due_pending = !is_lost
-            && !matches!(
-                end.reason,
-                CloseReason::PeerClosed | CloseReason::SlowConsumer
-            );
+        // Whatever the end is: nothing may follow the answer to its close frame.
+        let has_peer_closed =
+            end.reason == CloseReason::PeerClosed || self.socket.has_peer_closed();
+        let is_due_pending =
+            !is_lost && !has_peer_closed && end.reason != CloseReason::SlowConsumer;
         let goodbye = async {
             if is_due_pending {
                 // What came before the end, in hand or not, and whether it has rung yet or not; what
@@ -411,7 +427,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 }
             }
             self.rooms.leave_all();
-            if end.reason != CloseReason::PeerClosed {
+            if !has_peer_closed {
                 self.dialect
                     .put_end(end, &mut self.socket, self.rooms.outbox.replies());
             }
@@ -428,7 +444,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
             self.socket.shut_down().await?;
             // A socket that is closed with unread input is reset, and a reset may overtake the close
             // frame: so the peer is read until it has answered. One that closed first has.
-            if end.reason != CloseReason::PeerClosed {
+            if !has_peer_closed {
                 self.read_out().await;
             }
             Ok::<(), io::Error>(())

@@ -351,10 +351,7 @@ impl<F: Fanout> Rooms<F> {
         };
         let (before, pace) = (batch.len(), self.patience.pace());
         if joined.subscription.publish(batch, pace).await.is_err() {
-            return Err(Close::new(
-                CloseReason::Internal,
-                "a room with members was retired",
-            ));
+            return Err(Close::new(CloseReason::Internal, "its room has failed"));
         }
         self.patience.note(before - batch.len());
         if batch.is_empty() {

@@ -204,6 +204,12 @@ impl Socket {
         turn
     }
 
+    /// Whether the peer's close frame has come, and its answer is written or waits.
+    pub(super) fn has_peer_closed(&self) -> bool {
+        let protocol = self.protocol.as_ref();
+        protocol.is_some_and(|protocol| !protocol.can_write())
+    }
+
     /// Writes a part of what `outbox` has in hand, and returns how many bytes it was.
     pub(super) fn write(&self, outbox: &mut Outbox) -> io::Result<usize> {
         let written = match outbox.only_slice() {

@@ -241,35 +241,52 @@ impl Encode for Bug {
     }
 
     fn encode(&self, _: Dialect, event: Event<'_>, out: &mut BytesMut) {
-        if let Event::Publication(publication, _) = event {
-            assert_ne!(&publication.payload[..], b"bug", "meant to be seen");
-            out.put_slice(&publication.payload);
+        match event {
+            Event::Publication(publication, _) => {
+                assert_ne!(&publication.payload[..], b"bug", "meant to be seen");
+                out.put_slice(&publication.payload);
+            }
+            Event::Join(_) | Event::Leave(_) => out.put_slice(b"news"),
         }
     }
 }
 
 #[tokio::test]
-async fn a_hub_whose_task_dies_closes_its_members_and_counts_as_retired() {
-    let engine = Hub::open(RoomSetup {
-        config: RoomConfig::default(),
+async fn a_room_that_a_bug_has_broken_closes_its_members_and_counts_as_retired() {
+    is_at_its_end_after_a_bug::<Registry>().await;
+    is_at_its_end_after_a_bug::<Hub>().await;
+}
+
+async fn is_at_its_end_after_a_bug<F: Fanout>() {
+    let engine = F::open(RoomSetup {
+        config: RoomConfig {
+            join_leave: true,
+            ..RoomConfig::default()
+        },
         encoder: Box::new(Bug),
         deliveries: Arc::new(Deliveries::default()),
         history_budget: Arc::new(HistoryBudget::new(1 << 20)),
     });
     let notifier = Arc::new(Notifier::default());
     let mut outbox = Outbox::new(notifier.clone(), Arc::default());
-    let newcomer = newcomer("m", QUIET, &mut outbox);
-    let admission = engine.subscribe(newcomer, CatchUp::Nothing).await.unwrap();
+    let first = newcomer("m", QUIET, &mut outbox);
+    let second = newcomer("n", QUIET, &mut outbox);
+    let first = engine.subscribe(first, CatchUp::Nothing).await.unwrap();
+    let second = engine.subscribe(second, CatchUp::Nothing).await.unwrap();
     let publish = |text| {
         let engine = engine.clone();
         async move {
-            engine
-                .publish(&mut vec![publication(text)], Pace::Now)
-                .await
+            let mut batch = vec![publication(text)];
+            let published = engine.publish(&mut batch, Pace::Now).await;
+            published.map(|_| batch.len()).map_err(|_| batch.len())
         }
     };
-    assert!(publish("fine").await.is_ok());
-    assert!(publish("bug").await.is_err());
+    assert_eq!(publish("fine").await, Ok(0));
+    assert_eq!(
+        publish("bug").await,
+        Err(0),
+        "it must not break the next room"
+    );
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(summons) = notifier.poll(&mut cx, outbox.ready()) else {
         panic!("nobody told the member");
@@ -278,6 +295,17 @@ async fn a_hub_whose_task_dies_closes_its_members_and_counts_as_retired() {
         summons.call.unwrap().close.unwrap().reason,
         CloseReason::Internal
     );
-    assert!(publish("fine").await.is_err());
-    drop(admission);
+    assert_eq!(publish("fine").await, Err(1), "it may go to the next room");
+    assert!(engine.retire_if_vacant(Instant::now()));
+    let end = second.feed.bounds().end;
+    drop(first);
+    // Whatever is asked of a hub, it has heard of the leave.
+    engine.presence().await;
+    assert_eq!(
+        second.feed.bounds().end,
+        end,
+        "nobody is told of anything any more"
+    );
+    drop(second);
+    assert_eq!(engine.presence().await.len(), 0);
 }

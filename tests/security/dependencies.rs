@@ -24,6 +24,9 @@ const FLOORS: [(&str, [u64; 3]); 9] = [
     ("h2", [0, 4, 16]),
 ];
 
+/// Folders of what was built or installed.
+const NO_SOURCES: [&str; 2] = ["target", "node_modules"];
+
 /// Every version of every crate in a lock file.
 fn locked(file: &str) -> BTreeMap<String, Vec<[u64; 3]>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
@@ -45,14 +48,49 @@ fn numbers(version: &str) -> [u64; 3] {
     std::array::from_fn(|_| numbers.next().unwrap())
 }
 
+/// Every lock file of the repository, by its path: where one belongs to a package that git does not
+/// ignore, what it locks is built and run by somebody.
+fn lock_files() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            if name == "Cargo.lock" {
+                let path = entry.path();
+                let path = path.strip_prefix(root).unwrap();
+                found.push(path.to_str().unwrap().to_owned());
+            } else if entry.file_type().unwrap().is_dir()
+                && !name.starts_with(['.', '_'])
+                && !NO_SOURCES.contains(&&*name)
+            {
+                folders.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 #[test]
 fn no_dependency_is_older_than_its_last_known_hole() {
-    for file in [
-        "Cargo.lock",
-        "fuzz/Cargo.lock",
-        "bench/peers/rust/Cargo.lock",
-    ] {
-        let locked = locked(file);
+    let files = lock_files();
+    let makefile = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Makefile"));
+    let makefile = makefile.unwrap();
+    let (_, denied) = makefile.split_once("LOCKED_PACKAGES := ").unwrap();
+    let denied = denied.lines().next().unwrap().split(' ');
+    let denied = denied.map(|package| match package {
+        "." => "Cargo.lock".to_owned(),
+        package => format!("{package}/Cargo.lock"),
+    });
+    assert_eq!(
+        files,
+        denied.collect::<Vec<_>>(),
+        "`make deny` has all of them"
+    );
+    for file in files {
+        let locked = locked(&file);
         assert!(locked.len() > 20 && locked.contains_key("tokio"), "{file}");
         for (name, floor) in FLOORS {
             for version in locked.get(name).into_iter().flatten() {
@@ -62,6 +100,33 @@ fn no_dependency_is_older_than_its_last_known_hole() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn the_lock_file_of_what_is_fuzzed_has_all_that_we_depend_on() {
+    let parsed = |file: &str| -> toml::Table {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        fs::read_to_string(path).unwrap().parse().unwrap()
+    };
+    let lock = parsed("fuzz/Cargo.lock");
+    let packages = lock["package"].as_array().unwrap();
+    let ours = packages
+        .iter()
+        .find(|package| package["name"].as_str() == Some("slabcast"));
+    let known = ours.unwrap()["dependencies"].as_array().unwrap();
+    let known: Vec<_> = known.iter().filter_map(toml::Value::as_str).collect();
+    for name in parsed("Cargo.toml")["dependencies"]
+        .as_table()
+        .unwrap()
+        .keys()
+    {
+        // With a version behind it, where there are two.
+        let is_known = known.iter().any(|it| it.split(' ').next() == Some(name));
+        assert!(
+            is_known,
+            "fuzz/Cargo.lock has no {name}: cargo metadata in fuzz/"
+        );
     }
 }
 
