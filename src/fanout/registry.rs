@@ -121,10 +121,13 @@ impl Fanout for Registry {
     }
 
     async fn tidy(&self, now: Instant) {
-        let mut order = self.order.lock();
-        let mut clients = self.clients.write();
-        order.tidy(&clients, now);
-        client::shrink(&mut clients);
+        let growth = {
+            let mut order = self.order.lock();
+            let mut clients = self.clients.write();
+            client::shrink(&mut clients);
+            order.tidy(&clients, now)
+        };
+        self.tell(growth);
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {

@@ -18,6 +18,7 @@ use crate::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
         Patience, Receipt, Retired, RoomSetup,
     },
+    feed::FeedBudget,
     history::HistoryBudget,
     id::{RoomName, UserId},
     metrics::{Counters, Deliveries},
@@ -452,6 +453,7 @@ impl<F: Fanout> Node<F> {
             encoder: Box::new(RoomEncoder::new(name)),
             deliveries: self.deliveries.clone(),
             history_budget: self.history_budget.clone(),
+            feed_budget: Arc::new(FeedBudget::unlimited()),
         };
         Room::new(name.clone(), config, F::open(setup))
     }

@@ -17,6 +17,7 @@ use slabcast::{
     close::CloseReason,
     config::RoomConfig,
     fanout::{CatchUp, Dialect, Encode, Event, Fanout, Hub, Pace, Registry, Retired, RoomSetup},
+    feed::FeedBudget,
     history::HistoryBudget,
     metrics::Deliveries,
     notifier::{Notifier, Summons},
@@ -255,6 +256,7 @@ async fn a_hub_whose_task_dies_closes_its_members_and_counts_as_retired() {
         encoder: Box::new(Bug),
         deliveries: Arc::new(Deliveries::default()),
         history_budget: Arc::new(HistoryBudget::new(1 << 20)),
+        feed_budget: Arc::new(FeedBudget::unlimited()),
     });
     let notifier = Arc::new(Notifier::default());
     let mut outbox = Outbox::new(notifier.clone(), Arc::default());
