@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -32,6 +33,7 @@ mod encoder;
 mod error;
 mod quota;
 mod rates;
+mod relief;
 mod room;
 mod sessions;
 mod status;
@@ -70,6 +72,7 @@ pub struct Node<F: Fanout> {
     counters: Counters,
     deliveries: Arc<Deliveries>,
     history_budget: Arc<HistoryBudget>,
+    feed_budget: Arc<FeedBudget>,
     access: Access,
     /// Connections that have said whose they are, by user.
     users: Arc<Quota<UserId>>,
@@ -100,6 +103,7 @@ impl<F: Fanout> Node<F> {
     /// [`ConfigError`], when what tokens are checked by can't be used.
     pub fn new(config: Config) -> Result<Arc<Self>, ConfigError> {
         let history_budget = Arc::new(HistoryBudget::new(config.limits.history_bytes));
+        let feed_budget = Arc::new(FeedBudget::new(config.limits.feed_bytes));
         Ok(Arc::new(Self {
             access: Access::new(&config)?,
             users: Quota::new(config.limits.connections_per_user),
@@ -110,6 +114,7 @@ impl<F: Fanout> Node<F> {
             counters: Counters::default(),
             deliveries: Arc::new(Deliveries::default()),
             history_budget,
+            feed_budget,
             rooms: RwLock::new(HashMap::new()),
             sessions: Mutex::new(Slab::new()),
             sampler: Mutex::new(Sampler::new(Instant::now())),
@@ -356,12 +361,15 @@ impl<F: Fanout> Node<F> {
         Ok(())
     }
 
-    /// Keeps rates and lets go of what time has made useless, for as long as it is polled.
+    /// Keeps rates, and lets go of what time has made useless and of what there is no memory for, for as
+    /// long as it is polled.
     pub async fn keep_house(&self) {
         let mut sample = tokio::time::interval(SAMPLE_INTERVAL);
         let mut tidy = tokio::time::interval(TIDY_INTERVAL);
+        let mut watch = pin!(self.watch_feeds());
         loop {
             tokio::select! {
+                never = &mut watch => match never {},
                 _ = sample.tick() => {
                     self.sampler.lock().sample(Instant::now(), &self.counters, &self.deliveries);
                 }
@@ -453,7 +461,7 @@ impl<F: Fanout> Node<F> {
             encoder: Box::new(RoomEncoder::new(name)),
             deliveries: self.deliveries.clone(),
             history_budget: self.history_budget.clone(),
-            feed_budget: Arc::new(FeedBudget::unlimited()),
+            feed_budget: self.feed_budget.clone(),
         };
         Room::new(name.clone(), config, F::open(setup))
     }
