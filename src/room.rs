@@ -82,6 +82,7 @@ use crate::{
         Admission, CatchUp, Dialect, Encode, Fanout, Membership, Newcomer, Patience, Receipt,
         Registry, Retired, RoomSetup,
     },
+    feed::FeedBudget,
     history::{HistoryBudget, Kept, Position},
     metrics::Deliveries,
     notifier::{Notifier, SeatKey},
@@ -121,6 +122,7 @@ impl<F: Fanout> Room<F> {
             encoder: Box::new(encoder),
             deliveries: deliveries.clone(),
             history_budget: Arc::new(HistoryBudget::new(history_bytes)),
+            feed_budget: Arc::new(FeedBudget::unlimited()),
         });
         Self { engine, deliveries }
     }

@@ -168,6 +168,9 @@ pub struct Limits {
     /// What all rooms' histories may hold together, in bytes of payload.
     #[serde(with = "units::size")]
     pub history_bytes: usize,
+    /// What all rooms may hold together for members that have not read it, in bytes of encoded frames.
+    #[serde(with = "units::size")]
+    pub feed_bytes: usize,
 }
 
 /// How long things may take.
@@ -249,6 +252,7 @@ impl Default for Limits {
             rooms_per_client: 128,
             rooms: 100_000,
             history_bytes: 256 * MIB,
+            feed_bytes: 256 * MIB,
         }
     }
 }

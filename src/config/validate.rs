@@ -17,6 +17,9 @@ const FRAME_HEADER_BYTES_MAX: usize = 14;
 /// A lag limit of fewer frames would close clients for a moment's jitter.
 const LAG_MESSAGES_MIN: usize = 16;
 
+/// A budget that the frames of a moment use up would be no limit for slow members only.
+const FEED_BYTES_MIN: usize = 1 << 20;
+
 /// A shorter key could be found by trying.
 const API_KEY_CHARACTERS_MIN: usize = 16;
 
@@ -132,6 +135,12 @@ impl Config {
         at_least("limits.message_bytes", limits.message_bytes, 1, format_size)?;
         at_least("limits.rooms_per_client", limits.rooms_per_client, 1, plain)?;
         at_least("limits.rooms", limits.rooms, 1, plain)?;
+        at_least(
+            "limits.feed_bytes",
+            limits.feed_bytes,
+            FEED_BYTES_MIN,
+            format_size,
+        )?;
         let optional = [
             ("limits.connections", limits.connections),
             ("limits.connections_per_user", limits.connections_per_user),
@@ -415,7 +424,7 @@ mod tests {
     #[test]
     fn each_limit_is_refused_below_its_least_and_accepted_at_it() {
         type Set = fn(&mut Config, usize);
-        let cases: [(Set, usize, &str); 6] = [
+        let cases: [(Set, usize, &str); 7] = [
             (
                 |c, n| c.limits.head_bytes = n,
                 8192,
@@ -432,6 +441,11 @@ mod tests {
                 "limits.rooms_per_client of 0 is below 1",
             ),
             (|c, n| c.limits.rooms = n, 1, "limits.rooms of 0 is below 1"),
+            (
+                |c, n| c.limits.feed_bytes = n,
+                1 << 20,
+                "limits.feed_bytes of 1048575 is below 1048576",
+            ),
             (
                 |c, n| c.limits.connections = Some(n),
                 1,

@@ -351,7 +351,8 @@ impl Actor {
                 let _ = answer.send(self.timeline.status(&self.clients));
             }
             Command::Tidy(now, answer) => {
-                self.timeline.tidy(&self.clients, now);
+                let growth = self.timeline.tidy(&self.clients, now);
+                self.growth.merge(growth);
                 client::shrink(&mut self.clients);
                 let _ = answer.send(());
             }

@@ -12,7 +12,8 @@
 //!   feed brings, and nothing twice. A publication that skips history has no number, so that it can
 //!   be neither missing nor there twice.
 //! - **Isolation.** Nobody waits for a member that is stalled. One that falls behind by more than the
-//!   room's lag limit is told so, and its own session decides. Members that only had no time to run
+//!   room's lag limit, or than the budget of all feeds has left, is told so, and its own session
+//!   decides. Members that only had no time to run
 //!   yet can be waited for: [`Pace::WithinReach`].
 //! - **Accounting.** For every member, frames appended while it was one = settled + discarded at its
 //!   leave + still pending; [`Deliveries`] counts them.
@@ -35,7 +36,7 @@ use bytes::BytesMut;
 
 use crate::{
     config::RoomConfig,
-    feed::Feed,
+    feed::{Feed, FeedBudget},
     history::{HistoryBudget, Kept, Position},
     id::ClientId,
     metrics::Deliveries,
@@ -116,6 +117,8 @@ pub struct RoomSetup {
     pub deliveries: Arc<Deliveries>,
     /// What its history may take, with all others.
     pub history_budget: Arc<HistoryBudget>,
+    /// What its feeds may take, with all others.
+    pub feed_budget: Arc<FeedBudget>,
 }
 
 /// Somebody who wants in.
@@ -279,7 +282,7 @@ pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
     /// What the room holds.
     fn status(&self) -> impl Future<Output = RoomStatus> + Send;
 
-    /// Lets go of what time has made useless.
+    /// Lets go of what time has made useless, and of what there is no memory for.
     fn tidy(&self, now: Instant) -> impl Future<Output = ()> + Send;
 
     /// Retires the room if it has neither members nor history, and tells whether it is retired. Must

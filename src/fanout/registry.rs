@@ -102,10 +102,13 @@ impl Fanout for Registry {
 
     async fn tidy(&self, now: Instant) {
         let tidied = self.whole(|| {
-            let mut order = self.order.lock();
-            let mut clients = self.clients.write();
-            order.tidy(&clients, now);
-            client::shrink(&mut clients);
+            let growth = {
+                let mut order = self.order.lock();
+                let mut clients = self.clients.write();
+                client::shrink(&mut clients);
+                order.tidy(&clients, now)
+            };
+            self.tell(growth);
         });
         tidied.unwrap_or_default();
     }

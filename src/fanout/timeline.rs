@@ -71,6 +71,18 @@ pub(super) struct Grown {
     feed: Arc<Feed>,
 }
 
+impl Grown {
+    /// As it is before the walk.
+    fn new(feed: &Arc<Feed>, bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            low_water: bounds.end,
+            reach: bounds.end,
+            feed: feed.clone(),
+        }
+    }
+}
+
 impl Growth {
     pub(super) fn of(&mut self, dialect: Dialect) -> Option<&mut Grown> {
         self.0[usize::from(dialect.0)].as_mut()
@@ -139,6 +151,7 @@ impl Timeline {
             encoder,
             deliveries,
             history_budget,
+            feed_budget,
         } = setup;
         let limit = HistoryLimit {
             size: config.history_size,
@@ -151,7 +164,7 @@ impl Timeline {
             messages: config.lag_messages,
         };
         let lane = || Lane {
-            feed: Arc::new(Feed::new(lag)),
+            feed: Arc::new(Feed::within(lag, feed_budget.clone())),
             members: 0,
         };
         let lanes = (0..encoder.dialects().min(Dialect::MAX))
@@ -315,20 +328,34 @@ impl Timeline {
         self.history.as_ref().and_then(History::kept_until)
     }
 
-    /// Lets go of what time has made useless. `clients` says how far everybody is.
-    pub fn tidy(&mut self, clients: &Slab<Client>, now: Instant) {
+    /// Lets go of what time has made useless, and of what there is no memory for. `clients` says how far
+    /// everybody is; whom that has left behind has still to be told, as after a publish.
+    pub fn tidy(&mut self, clients: &Slab<Client>, now: Instant) -> Growth {
         if let Some(history) = &mut self.history {
             history.expire(now);
         }
         let mut low_water = [u64::MAX; Dialect::MAX];
+        let mut reach = [u64::MAX; Dialect::MAX];
         for (_, client) in clients {
-            let least = &mut low_water[usize::from(client.dialect().0)];
-            *least = client.seat().position().min(*least);
+            let lane = usize::from(client.dialect().0);
+            let position = client.seat().position();
+            low_water[lane] = low_water[lane].min(position);
+            if !client.seat().is_stalled() {
+                reach[lane] = reach[lane].min(position);
+            }
         }
-        for (lane, least) in self.lanes.iter().zip(low_water) {
-            lane.feed.raise_low_water(least.min(lane.feed.bounds().end));
+        let mut growth = Growth::default();
+        for (index, lane) in self.lanes.iter().enumerate() {
+            let end = lane.feed.bounds().end;
+            lane.feed.raise_low_water(low_water[index].min(end));
+            lane.feed.set_reach(reach[index].min(end));
             lane.feed.tidy();
+            let bounds = lane.feed.bounds();
+            if low_water[index] < bounds.oldest {
+                growth.0[index] = Some(Grown::new(&lane.feed, bounds));
+            }
         }
+        growth
     }
 
     /// Retires the room if it has neither members nor history, and tells whether it is retired.
@@ -470,13 +497,7 @@ impl<'a> Appends<'a> {
             let Some(append) = append else { continue };
             let bounds = append.bounds();
             if bounds.end > append.begin() || append.is_behind(REACH_LEAST) {
-                let feed = lane.feed.clone();
-                *grown = Some(Grown {
-                    bounds,
-                    low_water: bounds.end,
-                    reach: bounds.end,
-                    feed,
-                });
+                *grown = Some(Grown::new(&lane.feed, bounds));
             }
         }
         growth

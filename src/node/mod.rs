@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ use crate::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
         Patience, Receipt, Retired, RoomSetup,
     },
+    feed::FeedBudget,
     history::HistoryBudget,
     id::{RoomName, UserId},
     metrics::{Counters, Deliveries},
@@ -33,6 +35,7 @@ mod error;
 mod hooks;
 mod quota;
 mod rates;
+mod relief;
 mod room;
 mod sessions;
 mod status;
@@ -77,6 +80,7 @@ pub struct Node<F: Fanout> {
     counters: Counters,
     deliveries: Arc<Deliveries>,
     history_budget: Arc<HistoryBudget>,
+    feed_budget: Arc<FeedBudget>,
     access: Access,
     /// What the embedder decides itself, if anything.
     hooks: Option<Box<dyn AnyHooks<F>>>,
@@ -124,6 +128,7 @@ impl<F: Fanout> Node<F> {
         hooks: Option<Box<dyn AnyHooks<F>>>,
     ) -> Result<Arc<Self>, ConfigError> {
         let history_budget = Arc::new(HistoryBudget::new(config.limits.history_bytes));
+        let feed_budget = Arc::new(FeedBudget::new(config.limits.feed_bytes));
         Ok(Arc::new(Self {
             access: Access::new(&config)?,
             hooks,
@@ -135,6 +140,7 @@ impl<F: Fanout> Node<F> {
             counters: Counters::default(),
             deliveries: Arc::new(Deliveries::default()),
             history_budget,
+            feed_budget,
             rooms: RwLock::new(HashMap::new()),
             sessions: Mutex::new(Slab::new()),
             sampler: Mutex::new(Sampler::new(Instant::now())),
@@ -359,12 +365,15 @@ impl<F: Fanout> Node<F> {
         Ok(())
     }
 
-    /// Keeps rates and lets go of what time has made useless, for as long as it is polled.
+    /// Keeps rates, and lets go of what time has made useless and of what there is no memory for, for as
+    /// long as it is polled.
     pub async fn keep_house(&self) {
         let mut sample = tokio::time::interval(SAMPLE_INTERVAL);
         let mut tidy = tokio::time::interval(TIDY_INTERVAL);
+        let mut watch = pin!(self.watch_feeds());
         loop {
             tokio::select! {
+                never = &mut watch => match never {},
                 _ = sample.tick() => {
                     self.sampler.lock().sample(Instant::now(), &self.counters, &self.deliveries);
                 }
@@ -456,6 +465,7 @@ impl<F: Fanout> Node<F> {
             encoder: Box::new(RoomEncoder::new(name)),
             deliveries: self.deliveries.clone(),
             history_budget: self.history_budget.clone(),
+            feed_budget: self.feed_budget.clone(),
         };
         Room::new(name.clone(), config, F::open(setup))
     }

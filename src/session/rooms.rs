@@ -396,7 +396,7 @@ impl<F: Fanout> Rooms<F> {
         let room = joined.subscription.room();
         let to = match room.slow() {
             SlowPolicy::Disconnect => {
-                let detail = "more unread than the room's lag limit";
+                let detail = "more unread than the room keeps";
                 return Err(Close::new(CloseReason::SlowConsumer, detail));
             }
             SlowPolicy::Skip => SkipTo::Oldest,

@@ -116,6 +116,7 @@ where
                 encoder: Box::new(encoder.clone()),
                 deliveries: setup.deliveries.clone(),
                 history_budget: setup.history_budget.clone(),
+                feed_budget: setup.feed_budget.clone(),
             })
         });
         Arc::new(Self {

@@ -17,6 +17,7 @@ use slabcast::{
     close::CloseReason,
     config::RoomConfig,
     fanout::{CatchUp, Dialect, Encode, Event, Fanout, Hub, Pace, Registry, Retired, RoomSetup},
+    feed::FeedBudget,
     history::HistoryBudget,
     metrics::Deliveries,
     notifier::{Notifier, Summons},
@@ -266,6 +267,7 @@ async fn is_at_its_end_after_a_bug<F: Fanout>() {
         encoder: Box::new(Bug),
         deliveries: Arc::new(Deliveries::default()),
         history_budget: Arc::new(HistoryBudget::new(1 << 20)),
+        feed_budget: Arc::new(FeedBudget::unlimited()),
     });
     let notifier = Arc::new(Notifier::default());
     let mut outbox = Outbox::new(notifier.clone(), Arc::default());

@@ -14,6 +14,7 @@ mod members;
 mod naive;
 mod promises;
 mod properties;
+mod shortage;
 #[path = "../../benches/support/mod.rs"]
 mod support;
 
@@ -48,6 +49,8 @@ macro_rules! suite {
             no_wake_up_is_lost,
             a_stalled_member_is_told_once_and_costs_the_others_nothing,
             a_thousand_stalled_members_cost_the_lag_limit_once,
+            rooms_that_share_a_budget_stay_within_it_and_whoever_reads_has_everything,
+            whose_frames_are_let_go_of_is_told_where_nothing_is_published,
             skipping_goes_on_at_a_frame_and_counts_what_it_left_out,
             every_frame_is_accounted_for_whatever_members_do,
             churn_at_full_speed_leaks_nothing_and_delivers_nothing_late,

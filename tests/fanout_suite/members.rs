@@ -12,6 +12,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use slabcast::{
     config::RoomConfig,
     fanout::{CatchUp, Dialect, Encode, Event, Fanout, Membership, Newcomer, Pace, RoomSetup},
+    feed::FeedBudget,
     history::{HistoryBudget, Kept, Position},
     id::UserId,
     metrics::Deliveries,
@@ -65,6 +66,14 @@ pub(crate) struct Room<F> {
 
 impl<F: Fanout> Room<F> {
     pub(crate) fn open(change: impl FnOnce(&mut RoomConfig)) -> Self {
+        Self::within(Arc::new(FeedBudget::unlimited()), change)
+    }
+
+    /// One whose feeds share `feed_budget` with those of others.
+    pub(crate) fn within(
+        feed_budget: Arc<FeedBudget>,
+        change: impl FnOnce(&mut RoomConfig),
+    ) -> Self {
         let mut config = RoomConfig::default();
         change(&mut config);
         let deliveries = Arc::new(Deliveries::default());
@@ -73,6 +82,7 @@ impl<F: Fanout> Room<F> {
             encoder: Box::new(Lines),
             deliveries: deliveries.clone(),
             history_budget: Arc::new(HistoryBudget::new(1 << 30)),
+            feed_budget,
         });
         Self { engine, deliveries }
     }
@@ -179,10 +189,15 @@ impl<F: Fanout> Member<F> {
         }
     }
 
-    /// Waits to be told, and takes everything.
-    pub(crate) async fn told(&mut self) {
+    /// Waits to be told.
+    pub(crate) async fn rung(&mut self) {
         let ringing = poll_fn(|cx| self.notifier.poll(cx, self.outbox.ready()));
         timeout(PATIENCE, ringing).await.expect("nobody rang");
+    }
+
+    /// Waits to be told, and takes everything.
+    pub(crate) async fn told(&mut self) {
+        self.rung().await;
         self.write(usize::MAX).unwrap();
     }
 

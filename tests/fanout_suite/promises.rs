@@ -17,6 +17,11 @@ use slabcast::{
 };
 use tokio::{task::JoinSet, time::timeout};
 
+pub(crate) use crate::shortage::{
+    rooms_that_share_a_budget_stay_within_it_and_whoever_reads_has_everything,
+    whose_frames_are_let_go_of_is_told_where_nothing_is_published,
+};
+
 use crate::members::{CURIOUS, PATIENCE, PATIENT, QUIET, Room, batch, newcomer, publication};
 
 pub(crate) async fn every_member_gets_every_publication_in_one_order<F: Fanout>() {

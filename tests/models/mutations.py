@@ -120,7 +120,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a tail is sealed and read under two locks",
-        "src/feed.rs",
+        "src/feed/mod.rs",
         ((
             "            log = RwLockWriteGuard::downgrade(writer);",
             "            drop(writer);\n            log = self.log.read();",

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use slabcast::{
     config::RoomConfig,
     fanout::{CatchUp, Dialect, Fanout, Membership, Newcomer, Pace, RoomSetup},
-    feed::LagLimit,
+    feed::{FeedBudget, LagLimit},
     history::HistoryBudget,
     id::UserId,
     metrics::Deliveries,
@@ -59,6 +59,7 @@ impl<F: Fanout> Cell for FeedCell<F> {
             encoder: Box::new(Frames),
             deliveries: deliveries.clone(),
             history_budget: Arc::new(HistoryBudget::new(0)),
+            feed_budget: Arc::new(FeedBudget::unlimited()),
         });
         Arc::new(Self { engine, deliveries })
     }

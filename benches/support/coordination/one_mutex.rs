@@ -100,9 +100,11 @@ impl Fanout for OneMutex {
     }
 
     async fn tidy(&self, now: Instant) {
-        let Room { order, clients, .. } = &mut *self.room.lock();
-        order.tidy(clients, now);
+        let mut room = self.room.lock();
+        let Room { order, clients, .. } = &mut *room;
+        let growth = order.tidy(clients, now);
         engine::shrink(clients);
+        room.tell(growth);
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {

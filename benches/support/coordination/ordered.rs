@@ -90,8 +90,8 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
     }
 
     async fn tidy(&self, now: Instant) {
-        let mut order = self.order.lock();
-        order.tidy(&self.all(), now);
+        let growth = self.order.lock().tidy(&self.all(), now);
+        self.tell(growth);
     }
 
     fn retire_if_vacant(&self, now: Instant) -> bool {

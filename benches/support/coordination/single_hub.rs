@@ -188,9 +188,12 @@ impl Fanout for SingleHub {
     }
 
     async fn tidy(&self, now: Instant) {
-        self.ask(move |Room { order, clients, .. }| {
-            order.tidy(clients, now);
+        self.ask(move |room| {
+            let Room { order, clients, .. } = room;
+            let growth = order.tidy(clients, now);
             engine::shrink(clients);
+            room.growth.merge(growth);
+            room.tell();
         })
         .await;
     }

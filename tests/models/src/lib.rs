@@ -17,7 +17,7 @@ pub mod config;
 #[cfg(not(loom))]
 #[path = "../../../src/fanout/mod.rs"]
 pub mod fanout;
-#[path = "../../../src/feed.rs"]
+#[path = "../../../src/feed/mod.rs"]
 pub mod feed;
 #[cfg(not(loom))]
 #[path = "../../../src/history.rs"]

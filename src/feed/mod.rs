@@ -9,21 +9,27 @@
 //! the lag limit, whoever still wants them: a reader that finds its place gone has lagged, and what
 //! follows from that is its own affair. A feed therefore costs its lag limit once, however many
 //! readers stall. The limit is kept to the chunk: at least `bytes` and `messages` stay readable, and
-//! never more than one chunk beside them.
+//! never more than one chunk beside them. Feeds also have a [budget](FeedBudget) together, and while
+//! little of it is left, readers that are stalled lag sooner.
 //!
 //! Knows bytes and frame boundaries. Doesn't know what is in a frame, nor who reads.
 
-use std::{collections::VecDeque, mem, sync::Arc};
+use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use crate::sync::{
     RwLock, RwLockWriteGuard,
     atomic::{AtomicU64, Ordering},
 };
 
-/// The first buffer of a feed, in bytes: small rooms stay small. Each further one doubles.
-const BUFFER_BYTES_MIN: usize = 512;
+mod budget;
+mod chunk;
+mod log;
+
+pub use budget::FeedBudget;
+pub use chunk::Chunk;
+use log::Log;
 
 /// The largest buffer of a feed, in bytes. A frame that is larger gets one of its own size. Ten times
 /// as much would make the lag limit coarse; a tenth would cut batches that one write could take.
@@ -40,60 +46,6 @@ pub struct LagLimit {
     pub bytes: usize,
     /// In frames.
     pub messages: usize,
-}
-
-/// Consecutive frames that no longer change.
-#[derive(Debug)]
-pub struct Chunk {
-    first: u64,
-    bytes: Bytes,
-    /// Where each frame ends, relative to `bytes`.
-    ends: Box<[u32]>,
-}
-
-impl Chunk {
-    /// All its frames, one behind the other.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The position after its last frame.
-    #[must_use]
-    pub fn end(&self) -> u64 {
-        self.first + self.ends.len() as u64
-    }
-
-    /// Where the frame at `position` begins.
-    ///
-    /// # Panics
-    /// If the chunk doesn't reach that far.
-    #[must_use]
-    pub fn offset_of(&self, position: u64) -> usize {
-        match (position - self.first) as usize {
-            0 => 0,
-            index => self.ends[index - 1] as usize,
-        }
-    }
-
-    /// What is left of the frame at byte `at`, and how many bytes that is.
-    pub(crate) fn frame_at(&self, at: usize) -> (Bytes, usize) {
-        let end = self.offset_of(self.position_at(at) + 1);
-        (self.bytes.slice(at..end), end - at)
-    }
-
-    /// The position of the first frame that does not end within the first `bytes`.
-    #[must_use]
-    pub fn position_at(&self, bytes: usize) -> u64 {
-        // Whole chunks are what is mostly written.
-        if bytes == 0 {
-            return self.first;
-        }
-        if bytes == self.bytes.len() {
-            return self.end();
-        }
-        self.first + self.ends.partition_point(|&end| end as usize <= bytes) as u64
-    }
 }
 
 /// A reader's place is no longer in the feed.
@@ -123,26 +75,18 @@ pub struct Feed {
     lag: LagLimit,
 }
 
-#[derive(Debug, Default)]
-struct Log {
-    chunks: VecDeque<Arc<Chunk>>,
-    tail: BytesMut,
-    tail_ends: Vec<u32>,
-    oldest: u64,
-    end: u64,
-    /// Bytes of frames in chunks and tail.
-    held_bytes: usize,
-    /// Bytes of all frames that ever were.
-    appended_bytes: u64,
-    buffer_bytes: usize,
-}
-
 impl Feed {
-    /// An empty feed, which holds no buffer.
+    /// An empty feed with a budget of its own, which is never used up.
     #[must_use]
     pub fn new(lag: LagLimit) -> Self {
+        Self::within(lag, Arc::new(FeedBudget::unlimited()))
+    }
+
+    /// An empty feed, which holds no buffer, and shares `budget` with others.
+    #[must_use]
+    pub fn within(lag: LagLimit, budget: Arc<FeedBudget>) -> Self {
         Self {
-            log: RwLock::default(),
+            log: RwLock::new(Log::new(budget)),
             low_water: AtomicU64::new(0),
             reach: AtomicU64::new(0),
             lag,
@@ -158,6 +102,11 @@ impl Feed {
         }
     }
 
+    #[cfg(test)]
+    fn buffer_capacity(&self) -> usize {
+        self.log.read().tail.capacity()
+    }
+
     /// Bytes of frames that it holds.
     pub fn held_bytes(&self) -> usize {
         self.log.read().held_bytes
@@ -166,7 +115,7 @@ impl Feed {
     /// Locks the feed for a batch of appends.
     pub fn append(&self) -> Append<'_> {
         let mut log = self.log.write();
-        log.let_go(self.low_water.load(Ordering::Relaxed), self.lag);
+        self.let_go(&mut log);
         let begin = log.end;
         let begin_bytes = log.appended_bytes;
         Append {
@@ -222,67 +171,26 @@ impl Feed {
     /// Lets go of what everybody has had, and of the buffer if nothing is left in it.
     pub fn tidy(&self) {
         let mut log = self.log.write();
-        let low_water = self.low_water.load(Ordering::Relaxed);
-        if low_water >= log.end {
+        if self.low_water.load(Ordering::Relaxed) >= log.end {
             log.clear();
         } else {
-            log.let_go(low_water, self.lag);
+            self.let_go(&mut log);
         }
+        log.settle();
     }
 
     /// Lets go of everything: nobody reads any more.
     pub fn clear(&self) {
-        self.log.write().clear();
+        let mut log = self.log.write();
+        log.clear();
+        log.settle();
     }
-}
 
-impl Log {
-    fn seal(&mut self) {
-        if self.tail.is_empty() {
-            return;
+    fn let_go(&self, log: &mut Log) {
+        log.let_go(self.low_water.load(Ordering::Relaxed), self.lag);
+        if let Some(allowance) = log.budget().shrunk(self.lag.bytes) {
+            log.shed(self.reach.load(Ordering::Relaxed), allowance);
         }
-        let bytes = self.tail.split().freeze();
-        let ends = mem::take(&mut self.tail_ends).into_boxed_slice();
-        let first = self.end - ends.len() as u64;
-        self.chunks
-            .push_back(Arc::new(Chunk { first, bytes, ends }));
-        if self.tail.capacity() < BUFFER_BYTES_MIN / 8 {
-            // Too little left for another batch: don't pin the old buffer for it.
-            self.tail = BytesMut::new();
-        }
-    }
-
-    fn let_go(&mut self, low_water: u64, lag: LagLimit) {
-        while let Some(chunk) = self.chunks.front() {
-            let bytes_after = self.held_bytes - chunk.bytes.len();
-            let frames_after = (self.end - chunk.end()) as usize;
-            let had_by_all = chunk.end() <= low_water;
-            let out_of_reach = bytes_after >= lag.bytes || frames_after >= lag.messages;
-            if !had_by_all && !out_of_reach {
-                break;
-            }
-            self.oldest = chunk.end();
-            self.held_bytes = bytes_after;
-            self.chunks.pop_front();
-        }
-    }
-
-    fn bytes_since(&self, position: u64) -> usize {
-        let chunks = self
-            .chunks
-            .iter()
-            .rev()
-            .take_while(|chunk| chunk.end() > position);
-        self.tail.len() + chunks.map(|chunk| chunk.bytes.len()).sum::<usize>()
-    }
-
-    fn clear(&mut self) {
-        *self = Self {
-            oldest: self.end,
-            end: self.end,
-            appended_bytes: self.appended_bytes,
-            ..Self::default()
-        };
     }
 }
 
@@ -320,10 +228,7 @@ impl Append<'_> {
     /// Appends the frame that `encode` writes; if it writes none, nothing happened.
     pub fn frame(&mut self, encode: impl FnOnce(&mut BytesMut)) {
         let log = &mut *self.log;
-        if log.tail.capacity() == 0 {
-            log.buffer_bytes = (log.buffer_bytes * 2).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
-            log.tail.reserve(log.buffer_bytes);
-        }
+        log.reserve();
         let draft = Draft {
             begin: log.tail.len(),
             tail: &mut log.tail,
@@ -343,7 +248,7 @@ impl Append<'_> {
             || log.tail_ends.len() >= self.feed.lag.messages / CHUNKS_PER_LAG;
         if tail_is_full {
             log.seal();
-            log.let_go(0, self.feed.lag);
+            self.feed.let_go(log);
         }
     }
 
@@ -379,6 +284,12 @@ impl Append<'_> {
             oldest: self.log.oldest,
             end: self.log.end,
         }
+    }
+}
+
+impl Drop for Append<'_> {
+    fn drop(&mut self) {
+        self.log.settle();
     }
 }
 
@@ -440,11 +351,7 @@ mod tests {
         feed.raise_low_water(3);
         feed.tidy();
         assert_eq!(feed.bounds(), Bounds { oldest: 3, end: 3 });
-        assert_eq!(
-            feed.log.read().tail.capacity(),
-            0,
-            "an idle feed holds no buffer"
-        );
+        assert_eq!(feed.buffer_capacity(), 0, "an idle feed holds no buffer");
     }
 
     #[test]
