@@ -18,7 +18,7 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust models shuttle loom mutations sanitize doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-faults test-peers soak deny fuzz fuzz-build fuzz-merge deb bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust models shuttle loom mutations sanitize doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-faults test-peers soak slow-readers deny fuzz fuzz-build fuzz-merge deb bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,7 +53,7 @@ loom: ## the models of the flags, in every order
 mutations: ## breaks the concurrent core in each known way, one after the other: a model has to notice
 	@CARGO_TARGET_DIR=$(TARGET)/mutations $(PYTHON) -B tests/models/mutations.py $(ONLY)
 
-sanitize: ## the contract of a room under ThreadSanitizer and AddressSanitizer; ALL=1 for much more
+sanitize: ## the contract of a room under ThreadSanitizer and AddressSanitizer, the unit tests under the latter; ALL=1 for more
 	@CARGO_TARGET_DIR=$(TARGET) tests/sanitize/run.sh
 
 doc: ## the API documentation, a broken link is an error
@@ -95,11 +95,18 @@ test-faults: $(BUILD) ## networks, disks, clocks and peers that fail, and a shor
 	@$(call ON_EVERY_ENGINE,faults)
 	@for engine in lock hub; do $(PYTHON) -B tests/faults/soak.py --seconds 12 --connections 1000 --engine $$engine; done
 
+# In ten minutes a hundred thousand come and go rudely.
 MINUTES ?= 3
+CONNECTIONS ?= 18000
 
-soak: $(BUILD) ## 17000 connections for MINUTES=3 on each engine, while others come and go; twenty terminations
-	@for engine in lock hub; do $(PYTHON) -B tests/faults/soak.py --seconds $$(($(MINUTES) * 60)) --engine $$engine; done
+soak: $(BUILD) ## CONNECTIONS=18000 for MINUTES=3 on each engine, while others come and go; twenty terminations
+	@for engine in lock hub; do $(PYTHON) -B tests/faults/soak.py --seconds $$(($(MINUTES) * 60)) --connections $(CONNECTIONS) --engine $$engine; done
 	$(CARGO) test $(LOCKED) --release --test sigterm -- --ignored
+
+RATE ?= 100
+
+slow-readers: $(BUILD) ## a thousand that read nothing beside a thousand that hear 1 MB/s, for SECONDS=60 on each engine; RATE=10 for a tenth
+	@for engine in lock hub; do $(PYTHON) -B tests/faults/slow_readers.py --seconds $(SECONDS) --rate $(RATE) --engine $$engine; done
 
 PEERS_RUST := --manifest-path bench/peers/rust/Cargo.toml
 
@@ -127,7 +134,7 @@ deny: ## licences, sources, duplicates and known holes of the dependencies
 	if compgen -G '$(ADVISORIES)/*/crates' >/dev/null || timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then $(call DENY,--disable-fetch advisories); \
 	else echo 'SKIPPED: deny: the advisory database can not be fetched; tests/security/dependencies.rs knows some of it' | tee -a $(SLABCAST_SKIPPED); fi
 
-# Of each target. What CI runs is tests/fuzz_corpus.rs: the same targets on the same corpora, without
+# Of each fuzz target. What CI runs is tests/fuzz_corpus.rs: the same targets on the same corpora, without
 # instruments, which take minutes to build.
 SECONDS := 60
 FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))

@@ -34,7 +34,7 @@ const FLOOD: usize = 300;
 const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
 
 /// From having descriptors again to answering.
-const COMES_BACK_WITHIN: Duration = Duration::from_secs(5);
+const COMES_BACK_WITHIN: Duration = Duration::from_secs(1);
 
 async fn flood(addr: SocketAddr) -> Vec<TcpStream> {
     let begin = Instant::now();

@@ -1,5 +1,5 @@
 //! SIGTERM amid full traffic, with thousands of members: what was accepted before it is heard by all of
-//! them, each is told to go, and the process ends in time and with success.
+//! them, each is told to go, the process ends in time and with success, and they all come back at once.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 mod support;
 
 use std::{
+    cell::Cell,
     net::SocketAddr,
     sync::{
         Arc,
@@ -31,14 +32,17 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::Message;
 
-const LISTENERS: usize = 2_000;
+const LISTENERS: usize = 5_000;
 const SPEAKERS: usize = 4;
 
 /// How many of its own messages each speaker has heard when the signal comes.
 const HEARD_BEFORE: u64 = 15;
 
-/// `timeouts.drain_deadline`.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// From the signal to the end of the process. Half of it is the window over which sessions are closed.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Until all of them are members again.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
 
 /// No wait here is longer: there are thousands, and this may be a build without optimisation.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,6 +54,12 @@ async fn listener(addr: SocketAddr) -> TcpStream {
     stream.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(Response::read(&mut stream).await.status, 101);
     stream
+}
+
+/// All of them, at once.
+async fn listeners(addr: SocketAddr) -> Vec<TcpStream> {
+    let coming: JoinSet<_> = (0..LISTENERS).map(|_| listener(addr)).collect();
+    timeout(PATIENCE, coming.join_all()).await.unwrap()
 }
 
 /// Says one thing after the other, each when it has heard the one before, until it is told to go.
@@ -92,10 +102,7 @@ async fn one_termination(engine: &str) {
     let quiet = ["timeouts.ping=1h", "timeouts.pong=30m"];
     let mut program = Program::start(&[&[engine], &quiet[..]].concat()).await;
     let addr = program.addr;
-    let mut listeners = Vec::new();
-    for _ in 0..LISTENERS {
-        listeners.push(listener(addr).await);
-    }
+    let listeners = listeners(addr).await;
     let mut speakers = Vec::new();
     let heard: Vec<_> = (0..SPEAKERS).map(|_| Arc::new(AtomicU64::new(0))).collect();
     let mut peers = Vec::new();
@@ -146,7 +153,38 @@ async fn one_termination(engine: &str) {
     }
     assert_eq!(program.exit_code().await, Some(0));
     let took = begin.elapsed();
-    assert!(took < DEADLINE, "{took:?}");
+    assert!(took < ENDS_WITHIN, "{took:?}");
+}
+
+/// As many come to a server that has just begun, while somebody is there who hears every word of his.
+async fn everybody_comes_back(engine: &str) {
+    let program = Program::start(&[engine, "timeouts.ping=1h", "timeouts.pong=30m"]).await;
+    let mut resident = Peer::connect(program.addr, "/ws/lobby").await;
+    let (begin, are_back) = (Instant::now(), Cell::new(false));
+    let coming = async {
+        let listeners = listeners(program.addr).await;
+        are_back.set(true);
+        listeners
+    };
+    let speaking = async {
+        let mut turn = 0_u64;
+        while !are_back.get() {
+            let text = turn.to_string();
+            resident.send(&*text).await;
+            assert_eq!(resident.next_text().await, text);
+            turn += 1;
+        }
+    };
+    let (listeners, ()) = tokio::join!(coming, speaking);
+    let took = begin.elapsed();
+    assert!(took < BACK_WITHIN, "{took:?}");
+    let status = program.status().await;
+    assert_eq!(status["subscriptions"], listeners.len() + 1, "{status:#}");
+    assert_eq!(
+        (&status["turned_away"], &status["accept_errors"]),
+        (&0.into(), &0.into()),
+        "{status:#}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,12 +196,21 @@ async fn a_server_that_is_terminated_amid_its_traffic_loses_nothing_that_it_acce
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_termination_everybody_may_come_back_at_once() {
+    raise_descriptor_limit();
+    for engine in ENGINES {
+        everybody_comes_back(engine).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "twenty times the same: make soak"]
 async fn twenty_terminations_lose_nothing() {
     raise_descriptor_limit();
     for engine in ENGINES {
         for _ in 0..10 {
             one_termination(engine).await;
+            everybody_comes_back(engine).await;
         }
     }
 }

@@ -94,6 +94,19 @@ class FaultCase(Case):
         await eventually("one member more", is_in)
         return member
 
+    async def members(self, server, count, room="lobby"):
+        """As many, all of them at once."""
+        before = await server.clients_in(room)
+        members = await asyncio.gather(*(Member.join(server, room) for _ in range(count)))
+        for member in members:
+            self.addAsyncCleanup(member.close)
+
+        async def are_in():
+            return await server.clients_in(room) == before + count
+
+        await eventually(f"{count} members more", are_in)
+        return members
+
     async def settled(self, server, sessions=0, rooms=0, seconds=support.DEADLINE_S):
         """Waits until it takes up no more than that, and every frame is accounted for."""
 

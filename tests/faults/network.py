@@ -1,5 +1,6 @@
 """What can be done to loopback in a network namespace: packets lost, peers cut off, little bandwidth."""
 
+import re
 import subprocess
 
 TABLE = "inet faults"
@@ -11,6 +12,7 @@ def run(*command, text=None):
     done = subprocess.run(command, input=text, capture_output=True, text=True)
     if done.returncode != 0:
         raise AssertionError(f"{' '.join(command)}: {done.stderr}")
+    return done.stdout
 
 
 def _drop(*rules):
@@ -27,8 +29,13 @@ def cut_off(ports):
 
 def lose(port, percent):
     """Of the packets to and from there, that many of a hundred do not arrive."""
-    chance = f"numgen random mod 100 < {percent} drop"
+    chance = f"numgen random mod 100 < {percent} counter drop"
     _drop(f"tcp dport {port} {chance}", f"tcp sport {port} {chance}")
+
+
+def lost():
+    """How many packets have been, since `lose`."""
+    return sum(int(packets) for packets in re.findall(r"counter packets (\d+)", run("nft", "list", "ruleset")))
 
 
 def heal():
@@ -36,10 +43,15 @@ def heal():
     run("nft", "-f", "-", text=f"table {TABLE} {{\n}}\ndelete table {TABLE}\n")
 
 
+def small_packets():
+    """As on an Ethernet. Loopback's would have dozens of messages in each."""
+    run("ip", "link", "set", "lo", "mtu", "1500", "gso_max_size", "1500")
+
+
 def narrow(rate):
     """All of loopback together gets no more than that."""
-    # Small segments, or a bucket of this size would never let one through.
-    run("ip", "link", "set", "lo", "mtu", "1500", "gso_max_size", "1500")
+    # Or a bucket of this size would never let one through.
+    small_packets()
     run("tc", "qdisc", "add", "dev", "lo", "root", "tbf", "rate", rate, "burst", "128kb", "latency", "400ms")
 
 

@@ -9,6 +9,10 @@ from household import NEEDS_NETWORK, OWN_NETWORK, FaultCase, Member
 from support import eventually
 
 PING_S = 1.0
+CUT_OFF = 100
+SAID_AMID_LOSS = 10_000
+# As few packets as they may go in.
+LOST_LEAST = 200
 
 
 @unittest.skipUnless(OWN_NETWORK, NEEDS_NETWORK)
@@ -21,7 +25,7 @@ class Network(FaultCase):
     async def test_peers_that_are_cut_off_are_gone_after_two_pings_and_the_others_hear_everything(self):
         server = await self.house(timeouts__ping="1s", timeouts__pong="900ms", timeouts__close="500ms")
         stays = await self.member(server)
-        lost = [await self.member(server) for _ in range(20)]
+        lost = await self.members(server, CUT_OFF)
 
         network.cut_off(member.port for member in lost)
         begin, said = time.monotonic(), 0
@@ -80,16 +84,23 @@ class Network(FaultCase):
         await self.settled(server, sessions=1, rooms=1)
 
     async def test_on_a_network_that_loses_a_tenth_everybody_hears_everything_in_order(self):
-        server = await self.house(timeouts__ping="30s", timeouts__pong="25s")
-        members = [await self.member(server) for _ in range(5)]
+        server = await self.house(
+            timeouts__ping="30s", timeouts__pong="25s",
+            # A packet that is lost again and again is waited for longer each time.
+            room_defaults__lag_bytes="32MiB", room_defaults__lag_messages=2 * SAID_AMID_LOSS,
+        )
+        members = await self.members(server, 5)
 
+        network.small_packets()
         network.lose(server.port, percent=10)
-        said = [f"{n} {'x' * 500}" for n in range(1000)]
+        said = [f"{n} {'x' * 100}" for n in range(SAID_AMID_LOSS)]
         for text in said:
             await members[0].say(text)
         await asyncio.gather(*(member.has_heard(len(said), seconds=60) for member in members))
+        lost = network.lost()
         network.heal()
 
+        self.assertGreater(lost, LOST_LEAST, "the network loses too little to say anything")
         for member in members:
             self.assertEqual(member.heard, said)
         status = await server.status()

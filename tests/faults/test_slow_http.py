@@ -18,8 +18,10 @@ CONNECTIONS_PER_S = 500
 DEADLINE_S = 3
 GRACE_S = 5
 
-# The longest wait for an answer meanwhile.
+# The longest wait for an answer meanwhile, and that of all but one in a hundred: it is some 25 ms on two
+# cores that have nothing else to do.
 QUICK_S = 1.0
+MOSTLY_QUICK_S = 0.25
 
 TOOL = shutil.which("slowhttptest")
 
@@ -79,7 +81,13 @@ class SlowHttp(FaultCase):
                 tool.kill()
             await tool.wait()
         waits = await watch.end()
+        mostly = waits[len(waits) * 99 // 100 - 1]
+        print(
+            f"{len(waits)} answers beside {options[0]}: 99 of 100 within {mostly * 1000:.0f} ms, "
+            f"all within {waits[-1] * 1000:.0f} ms", flush=True,
+        )
         self.assertGreater(len(waits), 20)
+        self.assertLess(mostly, MOSTLY_QUICK_S)
         self.assertLess(waits[-1], QUICK_S)
         await self.settled(server)
 

@@ -4,7 +4,8 @@
 #
 #   tests/sanitize/run.sh [thread|address]...
 #
-# With ALL=1 the library's unit tests and tests on sockets as well, for which every dependency is built
+# Under AddressSanitizer the library's unit tests and the whole of tests/fanout_suite/, too. With ALL=1
+# tests on sockets as well, and all of that under ThreadSanitizer. For both every dependency is built
 # anew. First what is broken on purpose is to be found, with the suppressions that the tests have: else
 # what follows would say nothing.
 set -euo pipefail
@@ -52,8 +53,10 @@ for sanitizer in "$@"; do
   flags=$(flags_of "$sanitizer")
   RUSTFLAGS="$flags --cfg sanitized" cargo test --locked --target "$triple" \
     --target-dir "$target/$sanitizer" --manifest-path tests/models/Cargo.toml --test threads
-  if [[ ${ALL:-} ]]; then
-    RUSTFLAGS=$flags cargo test --locked --target "$triple" --target-dir "$target/$sanitizer" \
-      --lib --test slow_consumer --test drain
+  tests=()
+  if [[ $sanitizer == address || ${ALL:-} ]]; then tests+=(--lib --test fanout_suite); fi
+  if [[ ${ALL:-} ]]; then tests+=(--test slow_consumer --test drain); fi
+  if [[ ${#tests[@]} -gt 0 ]]; then
+    RUSTFLAGS=$flags cargo test --locked --target "$triple" --target-dir "$target/$sanitizer" "${tests[@]}"
   fi
 done

@@ -249,3 +249,36 @@ fn lagged() {
 fn a_reader_that_is_stuck_in_a_frame_wakes_for_its_lag() {
     check(lagged);
 }
+
+/// A walker that looked before a reader moved on tells it of that lag behind it: it looks, and has not
+/// lagged. Then it lags indeed.
+fn told_late() {
+    let feed = Arc::new(Feed::new(LagLimit {
+        bytes: 1 << 20,
+        messages: 2,
+    }));
+    let mut reader = Reader::new(&feed);
+    append(&feed, &[reader.seat.clone()], b"00");
+    reader.sleep();
+    reader.write(1).expect("there is one frame");
+    if reader.seat.tell(true) {
+        reader.seat.wake();
+    }
+    assert_eq!(reader.sleep(), 1);
+    // The second of them takes what is begun out of the feed, and nothing rings after it.
+    let appender = thread::spawn({
+        let (feed, seats) = (feed.clone(), [reader.seat.clone()]);
+        move || {
+            for frame in [b"11", b"22"] {
+                append(&feed, &seats, frame);
+            }
+        }
+    });
+    reader.sleep_until_it_lags();
+    appender.join().unwrap();
+}
+
+#[test]
+fn a_late_word_of_an_old_lag_hides_no_new_one() {
+    check(told_late);
+}
