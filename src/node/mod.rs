@@ -472,7 +472,7 @@ impl<F: Fanout> Node<F> {
 
     /// Lets go of `room` if nothing is left in it.
     fn release(&self, room: &Arc<Room<F>>) {
-        if !room.is_kept() && room.engine().retire_if_vacant(Instant::now()) {
+        if !room.is_kept() && room.engine().retire_if_vacant(Instant::now()).is_retired() {
             self.forget(room);
         }
     }
