@@ -682,7 +682,7 @@ pub(crate) async fn a_room_is_let_go_with_its_history_once_nobody_is_in_it<F: Fa
         encoder: Box::new(Lines),
         deliveries: deliveries.clone(),
         history_budget: history_budget.clone(),
-        feed_budget: Arc::new(FeedBudget::new(1 << 30)),
+        feed_budget: Arc::new(FeedBudget::unlimited()),
     });
     let room = Room { engine, deliveries };
     let first = room.join("first", QUIET).await;
