@@ -224,6 +224,17 @@ async fn none_makes_way_for_somebody_who_would_be_refused_all_the_same<F: Fanout
     drop(kim);
 }
 
+async fn who_only_looks_for_a_history_takes_nobodys_place<F: Fanout>() {
+    let node = node::<F>(1, |_| ());
+    publish(&node, "a").await.unwrap();
+    for room in ["b", "c"] {
+        assert_eq!(remembered(&node, room).await, 0);
+    }
+    assert_eq!(remembered(&node, "a").await, 1);
+    assert_rooms(&node, &["a"]).await;
+    assert_eq!(node.status(0).await.rooms_evicted, 0);
+}
+
 async fn a_history_that_ended_by_itself_is_not_counted<F: Fanout>() {
     let node = node::<F>(1, |config| {
         let short = RoomConfig {
@@ -325,6 +336,7 @@ on_every_engine!(
     a_kept_room_never_makes_way,
     where_history_gives_no_way_newcomers_are_refused_as_long_as_it_is_kept,
     none_makes_way_for_somebody_who_would_be_refused_all_the_same,
+    who_only_looks_for_a_history_takes_nobodys_place,
     a_history_that_ended_by_itself_is_not_counted,
     who_comes_back_to_a_room_that_made_way_is_told_so,
     with_fewer_members_than_rooms_nobody_is_refused_whatever_comes_and_goes,
