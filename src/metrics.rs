@@ -58,6 +58,8 @@ pub struct Counters {
     pub turned_away: Counter,
     /// Accepts that failed, descriptor exhaustion among them.
     pub accept_errors: Counter,
+    /// Rooms that were let go with what they remembered, for others to have their place.
+    pub rooms_evicted: Counter,
     /// Requests answered over HTTP, upgrades among them.
     pub requests: Counter,
     /// Sessions that began.

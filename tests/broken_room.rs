@@ -22,6 +22,7 @@ use slabcast::{
     fanout::{
         Admission, CatchUp, Dialect, Encode, Event, Fanout, HistoryPage, HistoryQuery,
         HistoryRefusal, Membership, Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
+        Vacancy,
     },
     id::{ClientId, RoomName},
     node::NodeStatus,
@@ -73,8 +74,8 @@ impl Fanout for Failing {
 
     async fn tidy(&self, _: Instant) {}
 
-    fn retire_if_vacant(&self, _: Instant) -> bool {
-        false
+    fn retire_if_vacant(&self, _: Instant) -> Vacancy {
+        Vacancy::Occupied
     }
 }
 
@@ -226,7 +227,7 @@ impl<E: Fanout> Fanout for Fragile<E> {
         self.engine.tidy(now).await;
     }
 
-    fn retire_if_vacant(&self, now: Instant) -> bool {
+    fn retire_if_vacant(&self, now: Instant) -> Vacancy {
         self.engine.retire_if_vacant(now)
     }
 }

@@ -9,7 +9,12 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use slabcast::fanout::Fanout;
+use bytes::Bytes;
+use slabcast::{
+    fanout::Fanout,
+    id::RoomName,
+    publication::{PayloadKind, Publication},
+};
 use support::{Response, ServerFrame, TestServer, config, read_head, soon, upgrade_request};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -273,6 +278,20 @@ async fn requests_are_counted_by_route_and_code<F: Fanout>() {
     server.stop().await;
 }
 
+async fn rooms_that_made_way_are_counted<F: Fanout>() {
+    let server = TestServer::<F>::on_engine(config(|config| config.limits.rooms = 2)).await;
+    for room in ["a", "b", "c", "d", "e"] {
+        let publication = Publication::new(PayloadKind::Text, Bytes::from_static(b"x"));
+        let room = RoomName::parse(room).unwrap();
+        let published = server.node.publish(&room, &mut vec![publication]).await;
+        published.unwrap();
+    }
+    let scrape = Scrape::of(&server).await;
+    assert_eq!(scrape.get("slabcast_rooms_evicted_total"), 3.0);
+    assert_eq!(scrape.get("slabcast_rooms"), 2.0);
+    server.stop().await;
+}
+
 async fn both_forms_say_the_same_and_each_is_well_formed<F: Fanout>() {
     let server = TestServer::<F>::on_engine(config(|_| ())).await;
     // So that there is a sample of every family.
@@ -330,5 +349,6 @@ on_every_engine! {
     what_is_scraped_is_what_the_clients_have_counted,
     every_end_is_counted_once_and_the_accounts_add_up,
     requests_are_counted_by_route_and_code,
+    rooms_that_made_way_are_counted,
     both_forms_say_the_same_and_each_is_well_formed,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use slabcast::fanout::{CatchUp, HistoryRefusal};
+use slabcast::fanout::{CatchUp, HistoryRefusal, Vacancy};
 
 /// What one member has still to get.
 #[derive(Debug, Default)]
@@ -198,8 +198,13 @@ impl Model {
         Ok(())
     }
 
-    pub fn retire_if_vacant(&mut self) -> bool {
-        self.is_retired = self.members() == 0 && self.kept.is_empty();
-        self.is_retired
+    pub fn retire_if_vacant(&mut self) -> Vacancy {
+        let vacancy = match (self.members(), self.kept.len()) {
+            (0, 0) => Vacancy::Retired,
+            (0, _) => Vacancy::Remembered,
+            _ => Vacancy::Occupied,
+        };
+        self.is_retired = vacancy.is_retired();
+        vacancy
     }
 }

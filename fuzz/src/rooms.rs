@@ -8,6 +8,7 @@ use bytes::Bytes;
 use slabcast::{
     fanout::{
         CatchUp, Dialect, Fanout, HistoryQuery, HistoryRefusal, Hub, Pace, Registry, Retired,
+        Vacancy,
     },
     id::ClientId,
     outbox::SkipTo,
@@ -155,6 +156,8 @@ impl<F: Fanout> Driver<F> {
         }
         self.compare().await;
         assert_eq!(self.room.engine.status().await.feed_bytes, 0);
+        assert!(self.room.engine.retire_if_deserted(), "nobody is there");
+        self.is_closed().await;
     }
 
     async fn carry_out(&mut self, operation: &Operation) {
@@ -207,8 +210,11 @@ impl<F: Fanout> Driver<F> {
             Operation::RetireIfVacant => {
                 // The actor hears of who left when it is asked something.
                 self.room.engine.status().await;
-                let is_retired = self.room.engine.retire_if_vacant(Instant::now());
-                assert_eq!(is_retired, self.model.retire_if_vacant());
+                let vacancy = self.room.engine.retire_if_vacant(Instant::now());
+                assert_eq!(vacancy, self.model.retire_if_vacant());
+                if vacancy == Vacancy::Occupied {
+                    assert!(!self.room.engine.retire_if_deserted());
+                }
             }
         }
     }

@@ -24,6 +24,9 @@ pub struct RoomConfig {
     /// What history keeps at most, in bytes of payload.
     #[cfg_attr(feature = "server", serde(with = "super::units::size"))]
     pub history_bytes: usize,
+    /// Whether a room that nobody is in goes with its history when there are as many rooms as may be
+    /// and somebody wants another.
+    pub history_gives_way: bool,
     /// Publications that are recovered at once; more than this missed is "not recovered".
     pub recovery_max: usize,
     /// Who may be in it, and ask what was published and who is there.
@@ -102,6 +105,7 @@ impl Default for RoomConfig {
             history_size: 100,
             history_ttl: Duration::from_secs(600),
             history_bytes: MIB,
+            history_gives_way: true,
             recovery_max: 300,
             subscribe: SubscribeRight::Anyone,
             publish: PublishRight::Anyone,

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Admission, BROKEN, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
-    Receipt, Retired, RoomSetup, RoomStatus,
+    Receipt, Retired, RoomSetup, RoomStatus, Vacancy,
     client::{self, Client},
     timeline::{Growth, Timeline},
     wake_queue::WakeQueue,
@@ -158,8 +158,13 @@ impl Fanout for Hub {
             .unwrap_or_default();
     }
 
-    fn retire_if_vacant(&self, now: Instant) -> bool {
+    fn retire_if_vacant(&self, now: Instant) -> Vacancy {
         self.door.retire_if_vacant(now)
+    }
+
+    fn retire_if_deserted(&self) -> bool {
+        // What it remembers goes with the task, which ends when nobody holds the room any more.
+        self.door.retire_if_deserted()
     }
 }
 
@@ -193,6 +198,13 @@ struct Traffic {
     is_retired: bool,
 }
 
+impl Traffic {
+    /// Whether nobody is there, nor on the way in.
+    fn is_deserted(&self) -> bool {
+        self.coming == 0 && self.members <= self.leaving.len()
+    }
+}
+
 impl Door {
     /// Announces a command that may bring something into the room; called once it has a place.
     fn enter(&self) -> Result<(), Retired> {
@@ -211,12 +223,22 @@ impl Door {
         traffic.leaving.len() == 1
     }
 
-    fn retire_if_vacant(&self, now: Instant) -> bool {
+    fn retire_if_vacant(&self, now: Instant) -> Vacancy {
         let mut traffic = self.traffic.lock();
-        let is_vacant = traffic.coming == 0
-            && traffic.members <= traffic.leaving.len()
-            && traffic.kept_until.is_none_or(|until| until <= now);
-        traffic.is_retired |= is_vacant;
+        if !traffic.is_retired && !traffic.is_deserted() {
+            return Vacancy::Occupied;
+        }
+        traffic.is_retired |= traffic.kept_until.is_none_or(|until| until <= now);
+        if traffic.is_retired {
+            Vacancy::Retired
+        } else {
+            Vacancy::Remembered
+        }
+    }
+
+    fn retire_if_deserted(&self) -> bool {
+        let mut traffic = self.traffic.lock();
+        traffic.is_retired |= traffic.is_deserted();
         traffic.is_retired
     }
 

@@ -219,6 +219,26 @@ pub enum HistoryRefusal {
     UnrecoverablePosition,
 }
 
+/// Whether a room can be let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Vacancy {
+    /// No: somebody is there, or on the way in.
+    Occupied,
+    /// Only with what it remembers: nobody is there, and its history keeps it.
+    Remembered,
+    /// It is retired.
+    Retired,
+}
+
+impl Vacancy {
+    /// Whether the room is retired.
+    #[must_use]
+    pub fn is_retired(self) -> bool {
+        self == Self::Retired
+    }
+}
+
 /// What a room holds at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RoomStatus {
@@ -285,9 +305,17 @@ pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
     /// Lets go of what time has made useless, and of what there is no memory for.
     fn tidy(&self, now: Instant) -> impl Future<Output = ()> + Send;
 
-    /// Retires the room if it has neither members nor history, and tells whether it is retired. Must
+    /// Retires the room if it has neither members nor history, and tells what keeps it if not. Must
     /// not wait: it is called when a membership is dropped.
-    fn retire_if_vacant(&self, now: Instant) -> bool;
+    fn retire_if_vacant(&self, now: Instant) -> Vacancy;
+
+    /// Retires the room if it has no members, whatever it remembers, and tells whether it is retired.
+    /// Its history ends here: the room's successor has an epoch of its own, so whoever missed
+    /// something is told that it can't be recovered. Must not wait. An engine that can't forget
+    /// retires nothing.
+    fn retire_if_deserted(&self) -> bool {
+        false
+    }
 }
 
 /// A place in a room, left exactly once: when this is dropped.

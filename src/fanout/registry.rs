@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::{
     Admission, BROKEN, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
-    Receipt, Retired, RoomSetup, RoomStatus,
+    Receipt, Retired, RoomSetup, RoomStatus, Vacancy,
     client::{self, Client},
     timeline::{Growth, Timeline},
     wake_queue::WakeQueue,
@@ -113,9 +113,15 @@ impl Fanout for Registry {
         tidied.unwrap_or_default();
     }
 
-    fn retire_if_vacant(&self, now: Instant) -> bool {
+    fn retire_if_vacant(&self, now: Instant) -> Vacancy {
         self.whole(|| self.order.lock().retire_if_vacant(now))
-            .unwrap_or(true)
+            .unwrap_or(Vacancy::Retired)
+    }
+
+    fn retire_if_deserted(&self) -> bool {
+        // What it remembered can be much, so it is dropped with no lock held.
+        let remembered = self.whole(|| self.order.lock().retire_if_deserted());
+        remembered.is_none_or(|remembered| remembered.is_some())
     }
 }
 

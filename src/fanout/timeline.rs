@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::{
     Admission, CatchUp, Dialect, Encode, Event, Fanout, HistoryPage, HistoryQuery, HistoryRefusal,
-    Membership, Newcomer, Pace, Receipt, RoomSetup, RoomStatus, client::Client,
+    Membership, Newcomer, Pace, Receipt, RoomSetup, RoomStatus, Vacancy, client::Client,
 };
 use crate::{
     config::RoomConfig,
@@ -358,14 +358,31 @@ impl Timeline {
         growth
     }
 
-    /// Retires the room if it has neither members nor history, and tells whether it is retired.
-    pub fn retire_if_vacant(&mut self, now: Instant) -> bool {
+    /// Retires the room if it has neither members nor history, and tells what keeps it if not.
+    pub fn retire_if_vacant(&mut self, now: Instant) -> Vacancy {
         if let Some(history) = &mut self.history {
             history.expire(now);
         }
-        self.is_retired |=
-            self.members() == 0 && self.history.as_ref().is_none_or(History::is_empty);
-        self.is_retired
+        // One that broke off may have members, who are on their way out.
+        if self.members() > 0 && !self.is_retired {
+            return Vacancy::Occupied;
+        }
+        self.is_retired |= self.history.as_ref().is_none_or(History::is_empty);
+        if self.is_retired {
+            Vacancy::Retired
+        } else {
+            Vacancy::Remembered
+        }
+    }
+
+    /// Retires the room if it has no members, and takes what it remembered, for the caller to drop;
+    /// none says that it has some.
+    pub fn retire_if_deserted(&mut self) -> Option<impl Sized + use<>> {
+        if self.members() > 0 && !self.is_retired {
+            return None;
+        }
+        self.is_retired = true;
+        Some(self.history.as_mut().map(History::clear))
     }
 
     /// Notes that a bug has broken off what was done to it. `clients` are those who will still leave,

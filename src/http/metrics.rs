@@ -239,6 +239,11 @@ impl Snapshot {
                 status.published,
             ),
             (
+                "slabcast_rooms_evicted",
+                "Rooms let go before their histories ended, because there were as many as may be",
+                status.rooms_evicted,
+            ),
+            (
                 "slabcast_frames_due",
                 "Frames times the members that they were for",
                 deliveries.due,

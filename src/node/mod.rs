@@ -2,7 +2,7 @@
 //! an embedder begins.
 
 use std::{
-    collections::HashMap,
+    mem,
     net::IpAddr,
     pin::pin,
     sync::Arc,
@@ -11,6 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use slab::Slab;
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     id::{RoomName, UserId},
     metrics::{Counters, Deliveries},
     publication::{ClientInfo, Publication},
-    sync::{Mutex, RwLock},
+    sync::Mutex,
 };
 
 mod access;
@@ -37,6 +38,7 @@ mod quota;
 mod rates;
 mod relief;
 mod room;
+mod rooms;
 mod sessions;
 mod status;
 
@@ -54,6 +56,7 @@ pub use status::{DeliveryStatus, NodeStatus, RoomSummary};
 
 use encoder::RoomEncoder;
 use rates::Sampler;
+use rooms::{Excess, Rooms};
 use sessions::SessionEntry;
 
 /// Between looks at what time has made useless in all rooms. Ten times as long would keep what a
@@ -88,9 +91,7 @@ pub struct Node<F: Fanout> {
     users: Arc<Quota<UserId>>,
     /// Connections by address.
     addresses: Arc<Quota<IpAddr>>,
-    /// Rooms by name. First in the lock order; held for a look-up or a change, and no room's lock is
-    /// taken under it. Read by every subscribe, written when rooms appear and go.
-    rooms: RwLock<HashMap<RoomName, Arc<Room<F>>>>,
+    rooms: Rooms<F>,
     /// Who is connected, for drains and counts. Taken alone, at a session's start and end.
     sessions: Mutex<Slab<SessionEntry>>,
     /// Taken alone, by the sampler once a second and by whoever asks.
@@ -141,7 +142,7 @@ impl<F: Fanout> Node<F> {
             deliveries: Arc::new(Deliveries::default()),
             history_budget,
             feed_budget,
-            rooms: RwLock::new(HashMap::new()),
+            rooms: Rooms::default(),
             sessions: Mutex::new(Slab::new()),
             sampler: Mutex::new(Sampler::new(Instant::now())),
             board: Mutex::default(),
@@ -186,7 +187,7 @@ impl<F: Fanout> Node<F> {
 
     /// Who may be in the room of that name, and who may publish there, whether it is there or not.
     pub fn rights(&self, name: &RoomName) -> (SubscribeRight, PublishRight) {
-        match self.find(name) {
+        match self.rooms.find(name) {
             Some(room) => room.rights(),
             None => {
                 let config = self.config.room(name.namespace());
@@ -199,8 +200,7 @@ impl<F: Fanout> Node<F> {
     /// that the embedder publishes in: before anybody else can have made it, for what is there
     /// already stays as it is. It does not count against the limit of rooms.
     pub fn keep_room(&self, name: &RoomName, config: &RoomConfig) {
-        let room = Arc::new(self.open(name, config).kept());
-        self.rooms.write().entry(name.clone()).or_insert(room);
+        self.rooms.add(Arc::new(self.open(name, config).kept()));
     }
 
     /// Admits `newcomer` to the room of that name, which comes into being if it is not there.
@@ -245,8 +245,11 @@ impl<F: Fanout> Node<F> {
                 .subscribe(newcomer.clone(), catch_up.clone())
                 .await
             {
-                Ok(admission) => return Ok((Subscription::new(self.clone(), room), admission)),
-                Err(Retired) => self.forget(&room),
+                Ok(admission) => {
+                    self.rooms.note_occupied(&room);
+                    return Ok((Subscription::new(self.clone(), room), admission));
+                }
+                Err(Retired) => self.rooms.forget(&room),
             }
         }
         Err(RoomError::Broken)
@@ -306,10 +309,10 @@ impl<F: Fanout> Node<F> {
             match published {
                 Ok(receipt) => {
                     self.counters.published.add((before - batch.len()) as u64);
-                    self.release(&room);
+                    self.rooms.release(&room);
                     return Ok(receipt);
                 }
-                Err(Retired) => self.forget(&room),
+                Err(Retired) => self.rooms.forget(&room),
             }
             if batch.len() < before {
                 return Err(RoomError::Broken);
@@ -319,7 +322,7 @@ impl<F: Fanout> Node<F> {
 
     /// Who is in the room of that name.
     pub async fn presence(&self, name: &RoomName) -> Vec<Arc<ClientInfo>> {
-        match self.find(name) {
+        match self.rooms.find(name) {
             Some(room) => room.engine().presence().await,
             None => Vec::new(),
         }
@@ -327,7 +330,7 @@ impl<F: Fanout> Node<F> {
 
     /// How many members the room of that name has.
     pub async fn members(&self, name: &RoomName) -> usize {
-        match self.find(name) {
+        match self.rooms.find(name) {
             Some(room) => room.engine().status().await.clients,
             None => 0,
         }
@@ -337,16 +340,20 @@ impl<F: Fanout> Node<F> {
     /// as long as the room has members or history.
     ///
     /// # Errors
-    /// The room can't be had, or keeps no such history.
+    /// None at present; the room may keep no such history.
     pub async fn history(
         &self,
         name: &RoomName,
         query: HistoryQuery,
     ) -> Result<Result<HistoryPage, HistoryRefusal>, RoomError> {
-        let room = self.room(name)?;
-        let page = room.engine().history(query).await;
-        self.release(&room);
-        Ok(page)
+        if let Some(room) = self.rooms.find(name) {
+            let page = room.engine().history(query).await;
+            self.rooms.release(&room);
+            return Ok(page);
+        }
+        // What it would say at its beginning. It would be let go at once, so it takes nobody's place.
+        let room = self.open(name, self.config.room(name.namespace()));
+        Ok(room.engine().history(query).await)
     }
 
     /// Forgets what was published in the room of that name. Its numbering goes on.
@@ -357,11 +364,11 @@ impl<F: Fanout> Node<F> {
         if self.config.room(name.namespace()).history_size == 0 {
             return Err(HistoryRefusal::Off);
         }
-        let Some(room) = self.find(name) else {
+        let Some(room) = self.rooms.find(name) else {
             return Ok(());
         };
         room.engine().remove_history().await?;
-        self.release(&room);
+        self.rooms.release(&room);
         Ok(())
     }
 
@@ -371,23 +378,40 @@ impl<F: Fanout> Node<F> {
         let mut sample = tokio::time::interval(SAMPLE_INTERVAL);
         let mut tidy = tokio::time::interval(TIDY_INTERVAL);
         let mut watch = pin!(self.watch_feeds());
+        let mut evicted_before = 0;
         loop {
             tokio::select! {
                 never = &mut watch => match never {},
                 _ = sample.tick() => {
                     self.sampler.lock().sample(Instant::now(), &self.counters, &self.deliveries);
                 }
-                _ = tidy.tick() => self.tidy().await,
+                _ = tidy.tick() => {
+                    self.tidy().await;
+                    self.log_evictions(&mut evicted_before);
+                }
             }
+        }
+    }
+
+    /// Says how many rooms were evicted since `before`. Who fills the limit evicts thousands in a
+    /// second, so none has a line of its own.
+    fn log_evictions(&self, before: &mut u64) {
+        let evicted = self.counters.rooms_evicted.value();
+        let rooms = evicted - mem::replace(before, evicted);
+        if rooms > 0 {
+            let rooms_max = self.config.limits.rooms;
+            warn!(
+                rooms,
+                rooms_max, "rooms that nobody was in have made way, with their histories"
+            );
         }
     }
 
     /// Lets go of old history and of what everybody has had, and of rooms that held nothing else.
     pub async fn tidy(&self) {
-        let rooms: Vec<_> = self.rooms.read().values().cloned().collect();
-        for room in rooms {
+        for room in self.rooms.all() {
             room.engine().tidy(Instant::now()).await;
-            self.release(&room);
+            self.rooms.release_unused(&room);
             // All rooms in one go could keep a worker for long.
             tokio::task::consume_budget().await;
         }
@@ -424,7 +448,7 @@ impl<F: Fanout> Node<F> {
 
     /// What goes on, with the `rooms_max` rooms that have the most members.
     pub async fn status(&self, rooms_max: usize) -> NodeStatus {
-        let rooms: Vec<_> = self.rooms.read().values().cloned().collect();
+        let rooms = self.rooms.all();
         let rates = self.sampler.lock().rates();
         let mut status = status::collect(self, &rooms, rates, rooms_max).await;
         // Last: a session that is counted as closed is not among them any more.
@@ -433,30 +457,24 @@ impl<F: Fanout> Node<F> {
         status
     }
 
-    fn find(&self, name: &RoomName) -> Option<Arc<Room<F>>> {
-        self.rooms.read().get(name).cloned()
-    }
-
     fn room(&self, name: &RoomName) -> Result<Arc<Room<F>>, RoomError> {
         self.room_within(name, self.config.limits.rooms)
     }
 
-    /// The room of that name, which is made if there are fewer than `rooms_max`.
+    /// The room of that name, which is made if there are fewer than `rooms_max`, or if others can be
+    /// let go for it.
     fn room_within(&self, name: &RoomName, rooms_max: usize) -> Result<Arc<Room<F>>, RoomError> {
-        if let Some(room) = self.find(name) {
-            return Ok(room);
+        let open = || self.open(name, self.config.room(name.namespace()));
+        loop {
+            match self.rooms.find_or_add(name, rooms_max, open) {
+                Ok(room) => return Ok(room),
+                Err(Excess(excess)) => {
+                    if !self.rooms.make_way(excess, &self.counters.rooms_evicted) {
+                        return Err(RoomError::TooMany { rooms_max });
+                    }
+                }
+            }
         }
-        let mut rooms = self.rooms.write();
-        // Somebody may have made it between the two looks.
-        if let Some(room) = rooms.get(name) {
-            return Ok(room.clone());
-        }
-        if rooms.len() >= rooms_max {
-            return Err(RoomError::TooMany { rooms_max });
-        }
-        let room = Arc::new(self.open(name, self.config.room(name.namespace())));
-        rooms.insert(name.clone(), room.clone());
-        Ok(room)
     }
 
     fn open(&self, name: &RoomName, config: &RoomConfig) -> Room<F> {
@@ -468,26 +486,5 @@ impl<F: Fanout> Node<F> {
             feed_budget: self.feed_budget.clone(),
         };
         Room::new(name.clone(), config, F::open(setup))
-    }
-
-    /// Lets go of `room` if nothing is left in it.
-    fn release(&self, room: &Arc<Room<F>>) {
-        if !room.is_kept() && room.engine().retire_if_vacant(Instant::now()) {
-            self.forget(room);
-        }
-    }
-
-    /// Takes a retired room off the map, unless its successor stands there already. Whoever looked
-    /// it up before will find it retired, and look again.
-    fn forget(&self, room: &Arc<Room<F>>) {
-        let forgotten = {
-            let mut rooms = self.rooms.write();
-            match rooms.get(room.name()) {
-                Some(found) if Arc::ptr_eq(found, room) => rooms.remove(room.name()),
-                _ => None,
-            }
-        };
-        // Its history is dropped with no lock held.
-        drop(forgotten);
     }
 }

@@ -49,9 +49,8 @@ impl<F: Fanout> Node<F> {
     /// Has rooms let go of what only stalled members hold back, beginning with those that hold most,
     /// until there is enough left again. Each keeps as much as is left for it by then.
     async fn relieve_feeds(&self) {
-        let rooms: Vec<_> = self.rooms.read().values().cloned().collect();
         let mut holders = Vec::new();
-        for room in rooms {
+        for room in self.rooms.all() {
             let feed_bytes = room.engine().status().await.feed_bytes;
             if feed_bytes > 0 {
                 holders.push((feed_bytes, room));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Node;
+use super::{Node, rooms::Place};
 use crate::{
     config::{PublishRight, RoomConfig, SlowPolicy, SubscribeRight},
     fanout::{Fanout, Pace, Retired},
@@ -19,6 +19,8 @@ pub struct Room<F: Fanout> {
     subscribe: SubscribeRight,
     publish: PublishRight,
     is_kept: bool,
+    gives_way: bool,
+    place: Place,
 }
 
 impl<F: Fanout> Room<F> {
@@ -30,6 +32,8 @@ impl<F: Fanout> Room<F> {
             subscribe: config.subscribe,
             publish: config.publish,
             is_kept: false,
+            gives_way: config.history_gives_way,
+            place: Place::default(),
         }
     }
 
@@ -44,6 +48,16 @@ impl<F: Fanout> Room<F> {
     /// Whether it stays when nothing is left in it.
     pub(super) fn is_kept(&self) -> bool {
         self.is_kept
+    }
+
+    /// Whether it goes with its history when nobody is in it and its place is wanted.
+    pub(super) fn gives_way(&self) -> bool {
+        self.gives_way
+    }
+
+    /// Where it stands among those that nobody is in.
+    pub(super) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Its name.
@@ -108,6 +122,6 @@ impl<F: Fanout> Subscription<F> {
 
 impl<F: Fanout> Drop for Subscription<F> {
     fn drop(&mut self) {
-        self.node.release(&self.room);
+        self.node.rooms.release(&self.room);
     }
 }

@@ -38,6 +38,9 @@ pub struct NodeStatus {
     pub turned_away: u64,
     /// Accepts that failed.
     pub accept_errors: u64,
+    /// Rooms without members that went before their histories did, because there were as many rooms
+    /// as may be.
+    pub rooms_evicted: u64,
     /// HTTP requests answered, upgrades among them.
     pub requests: u64,
     /// Publications that rooms took.
@@ -101,19 +104,12 @@ impl<F: Fanout> Node<F> {
     /// Passes the node's locks, and those of a few rooms: the next ones behind `beat`, so that all have
     /// their turn. Returns the beat that is to follow. Where somebody hangs in one, there is none.
     pub async fn pulse(&self, beat: usize) -> usize {
-        let (rooms, next, total) = {
-            let rooms = self.rooms.read();
-            let from = if beat < rooms.len() { beat } else { 0 };
-            let few = rooms.values().skip(from).take(ROOMS_PER_BEAT);
-            let few: Vec<_> = few.cloned().collect();
-            let next = from + few.len();
-            (few, next, rooms.len())
-        };
+        let (rooms, next) = self.rooms.few(beat, ROOMS_PER_BEAT);
         self.sessions();
         for room in &rooms {
             room.engine().status().await;
         }
-        if next < total { next } else { 0 }
+        next
     }
 }
 
@@ -166,6 +162,7 @@ pub(super) async fn collect<F: Fanout>(
         accepted: counters.accepted.value(),
         turned_away: counters.turned_away.value(),
         accept_errors: counters.accept_errors.value(),
+        rooms_evicted: counters.rooms_evicted.value(),
         requests: counters.requests.value(),
         published: counters.published.value(),
         received_bytes: counters.received_bytes.value(),

@@ -15,7 +15,7 @@ use slabcast::{
     fanout::{
         Admission, CatchUp, Dialect, Encode, Event, Fanout, HistoryPage, HistoryQuery,
         HistoryRefusal, Membership, Newcomer, Pace, Receipt, Registry, Retired, RoomSetup,
-        RoomStatus, engine::Client,
+        RoomStatus, Vacancy, engine::Client,
     },
     id::ClientId,
     publication::{ClientInfo, Publication},
@@ -179,7 +179,7 @@ where
         self.rooms[0].tidy(now).await;
     }
 
-    fn retire_if_vacant(&self, now: Instant) -> bool {
+    fn retire_if_vacant(&self, now: Instant) -> Vacancy {
         self.rooms[0].retire_if_vacant(now)
     }
 }

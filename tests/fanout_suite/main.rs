@@ -30,6 +30,7 @@ macro_rules! suite {
             a_room_with_members_or_history_is_not_retired,
             a_room_that_nobody_is_in_any_more_can_be_retired_at_once,
             a_retired_room_does_nothing,
+            a_room_is_let_go_with_its_history_once_nobody_is_in_it,
         ]);
     };
     ($module:ident, $engine:ty, retiring: [$($retiring:ident),* $(,)?]) => {

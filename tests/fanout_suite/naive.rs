@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use slabcast::fanout::Vacancy;
+
 /// What a member has been given, and what it has still to get.
 #[derive(Debug)]
 pub(crate) struct NaiveMember {
@@ -94,6 +96,17 @@ impl NaiveRoom {
         let kept = self.since(offset);
         let is_all = kept.len() as u64 == missed && kept.len() <= self.recovery_max;
         (self.history_size > 0 && is_all).then_some(kept)
+    }
+
+    /// What keeps it.
+    pub(crate) fn vacancy(&self) -> Vacancy {
+        if !self.members.is_empty() {
+            Vacancy::Occupied
+        } else if !self.kept.is_empty() {
+            Vacancy::Remembered
+        } else {
+            Vacancy::Retired
+        }
     }
 
     pub(crate) fn join(&mut self, name: String, dialect: usize) {

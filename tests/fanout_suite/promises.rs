@@ -10,7 +10,10 @@ use std::{
 };
 
 use slabcast::{
-    fanout::{CatchUp, Fanout, HistoryQuery, Pace, Retired},
+    config::RoomConfig,
+    fanout::{CatchUp, Fanout, HistoryQuery, Pace, Retired, RoomSetup, Vacancy},
+    feed::FeedBudget,
+    history::HistoryBudget,
     metrics::Deliveries,
     outbox::{Lag, Outbox, SkipTo},
     publication::Publication,
@@ -22,7 +25,9 @@ pub(crate) use crate::shortage::{
     whose_frames_are_let_go_of_is_told_where_nothing_is_published,
 };
 
-use crate::members::{CURIOUS, PATIENCE, PATIENT, QUIET, Room, batch, newcomer, publication};
+use crate::members::{
+    CURIOUS, Lines, PATIENCE, PATIENT, QUIET, Room, batch, newcomer, publication,
+};
 
 pub(crate) async fn every_member_gets_every_publication_in_one_order<F: Fanout>() {
     const PUBLISHERS: usize = 4;
@@ -620,14 +625,18 @@ pub(crate) async fn a_room_with_members_or_history_is_not_retired<F: Fanout>() {
     let now = Instant::now();
     let room = Room::<F>::open(|config| config.history_ttl = Duration::from_secs(60));
     let member = room.join("m", QUIET).await;
-    assert!(!room.engine.retire_if_vacant(now));
+    assert!(!room.engine.retire_if_vacant(now).is_retired());
     room.publish("kept").await;
     drop(member);
     assert!(
-        !room.engine.retire_if_vacant(now),
+        !room.engine.retire_if_vacant(now).is_retired(),
         "somebody may come back for it"
     );
-    assert!(room.engine.retire_if_vacant(now + Duration::from_secs(61)));
+    assert!(
+        room.engine
+            .retire_if_vacant(now + Duration::from_secs(61))
+            .is_retired()
+    );
 }
 
 pub(crate) async fn a_room_that_nobody_is_in_any_more_can_be_retired_at_once<F: Fanout>() {
@@ -640,13 +649,13 @@ pub(crate) async fn a_room_that_nobody_is_in_any_more_can_be_retired_at_once<F: 
         room.publish("x").await;
         drop(members);
         // Nobody else will come by and look.
-        assert!(room.engine.retire_if_vacant(Instant::now()));
+        assert!(room.engine.retire_if_vacant(Instant::now()).is_retired());
     }
 }
 
 pub(crate) async fn a_retired_room_does_nothing<F: Fanout>() {
     let room = Room::<F>::open(|_| ());
-    assert!(room.engine.retire_if_vacant(Instant::now()));
+    assert!(room.engine.retire_if_vacant(Instant::now()).is_retired());
     let mut texts = batch(&["a"]);
     assert_eq!(
         room.engine.publish(&mut texts, Pace::Now).await,
@@ -663,6 +672,49 @@ pub(crate) async fn a_retired_room_does_nothing<F: Fanout>() {
         Err(Retired)
     );
     assert_eq!(room.engine.status().await.clients, 0);
+}
+
+pub(crate) async fn a_room_is_let_go_with_its_history_once_nobody_is_in_it<F: Fanout>() {
+    let history_budget = Arc::new(HistoryBudget::new(1 << 20));
+    let deliveries = Arc::new(Deliveries::default());
+    let engine = F::open(RoomSetup {
+        config: RoomConfig::default(),
+        encoder: Box::new(Lines),
+        deliveries: deliveries.clone(),
+        history_budget: history_budget.clone(),
+        feed_budget: Arc::new(FeedBudget::unlimited()),
+    });
+    let room = Room { engine, deliveries };
+    let first = room.join("first", QUIET).await;
+    let second = room.join("second", QUIET).await;
+    room.publish("kept").await;
+    for member in [first, second] {
+        let now = Instant::now();
+        assert_eq!(room.engine.retire_if_vacant(now), Vacancy::Occupied);
+        assert!(!room.engine.retire_if_deserted(), "somebody is there");
+        drop(member);
+    }
+    // It is as it was, for all that was tried.
+    let now = Instant::now();
+    assert_eq!(room.engine.retire_if_vacant(now), Vacancy::Remembered);
+    assert!(history_budget.used_bytes() > 0);
+
+    assert!(room.engine.retire_if_deserted());
+    let late = room.engine.publish(&mut batch(&["late"]), Pace::Now).await;
+    assert_eq!(late, Err(Retired));
+    let mut outbox = Outbox::new(Arc::default(), room.deliveries.clone());
+    let newcomer = newcomer("late", QUIET, &mut outbox);
+    let admitted = room.engine.subscribe(newcomer, CatchUp::Nothing).await;
+    assert_eq!(admitted.map(drop), Err(Retired));
+    assert_eq!(room.engine.retire_if_vacant(now), Vacancy::Retired);
+
+    drop(room);
+    let freed = async {
+        while history_budget.used_bytes() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, freed).await.expect("it is held for ever");
 }
 
 pub(crate) async fn publishing_to_nobody_reaches_nobody<F: Fanout>() {

@@ -169,6 +169,14 @@ MUTATIONS = [
         (("        if self.is_retired {\n            Err(Retired)", "        if false {\n            Err(Retired)"),),
     ),
     Mutation(
+        "a room is evicted with its members",
+        "src/fanout/timeline.rs",
+        ((
+            "            return None;\n        }\n        self.is_retired = true;",
+            "        }\n        self.is_retired = true;",
+        ),),
+    ),
+    Mutation(
         "is_to_be_woken is cleared after the wake",
         "src/notifier.rs",
         ((

@@ -7,7 +7,7 @@ use slab::Slab;
 use slabcast::{
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
-        Receipt, Retired, RoomSetup, RoomStatus,
+        Receipt, Retired, RoomSetup, RoomStatus, Vacancy,
         engine::{self, Client, Growth, Timeline, WakeQueue},
     },
     id::ClientId,
@@ -107,7 +107,12 @@ impl Fanout for OneMutex {
         room.tell(growth);
     }
 
-    fn retire_if_vacant(&self, now: Instant) -> bool {
+    fn retire_if_vacant(&self, now: Instant) -> Vacancy {
         self.room.lock().order.retire_if_vacant(now)
+    }
+
+    fn retire_if_deserted(&self) -> bool {
+        let remembered = self.room.lock().order.retire_if_deserted();
+        remembered.is_some()
     }
 }

@@ -7,7 +7,7 @@ use slab::Slab;
 use slabcast::{
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
-        Receipt, Retired, RoomSetup, RoomStatus,
+        Receipt, Retired, RoomSetup, RoomStatus, Vacancy,
         engine::{self, Client, Growth, Timeline, WakeQueue},
     },
     id::ClientId,
@@ -94,8 +94,13 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
         self.tell(growth);
     }
 
-    fn retire_if_vacant(&self, now: Instant) -> bool {
+    fn retire_if_vacant(&self, now: Instant) -> Vacancy {
         self.order.lock().retire_if_vacant(now)
+    }
+
+    fn retire_if_deserted(&self) -> bool {
+        let remembered = self.order.lock().retire_if_deserted();
+        remembered.is_some()
     }
 }
 

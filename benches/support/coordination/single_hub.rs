@@ -19,7 +19,7 @@ use slab::Slab;
 use slabcast::{
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
-        Receipt, Retired, RoomSetup, RoomStatus,
+        Receipt, Retired, RoomSetup, RoomStatus, Vacancy,
         engine::{self, Client, Growth, Timeline, WakeQueue},
     },
     id::ClientId,
@@ -199,8 +199,8 @@ impl Fanout for SingleHub {
     }
 
     /// Never: the hub would have to be asked, and this may not wait for its answer.
-    fn retire_if_vacant(&self, _: Instant) -> bool {
-        false
+    fn retire_if_vacant(&self, _: Instant) -> Vacancy {
+        Vacancy::Occupied
     }
 }
 

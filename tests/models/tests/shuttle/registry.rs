@@ -10,7 +10,7 @@ use slabcast::{
 };
 
 use crate::{
-    check::{assert_conserved, by, check, hear, hear_lines, room},
+    check::{assert_conserved, by, check, hear, hear_lines, open, room},
     members::{QUIET, newcomer, publication},
 };
 
@@ -118,7 +118,10 @@ fn retired() {
     let room = room(4096);
     let retiring = {
         let room = room.clone();
-        thread::spawn(move || room.engine.retire_if_vacant(Instant::now()))
+        thread::spawn(move || {
+            let vacancy = room.engine.retire_if_vacant(Instant::now());
+            vacancy.is_retired()
+        })
     };
     let publisher = {
         let room = room.clone();
@@ -155,6 +158,38 @@ fn retired() {
 #[test]
 fn a_room_is_retired_or_used_and_never_both() {
     check(retired);
+}
+
+/// A room that its history keeps is let go for its place while somebody comes back for it.
+fn evicted() {
+    let room = open(|_| ());
+    block_on(room.publish("kept"));
+    let evicting = {
+        let room = room.clone();
+        thread::spawn(move || room.engine.retire_if_deserted())
+    };
+    let mut outbox = Outbox::new(Default::default(), room.deliveries.clone());
+    let newcomer = newcomer("m", QUIET, &mut outbox);
+    let catch_up = CatchUp::Available {
+        epoch: None,
+        offset: 0,
+    };
+    let admitted = block_on(room.engine.subscribe(newcomer, catch_up));
+    let members = block_on(room.engine.status()).clients;
+    match (admitted, evicting.join().unwrap()) {
+        (Ok(admission), is_retired) => {
+            assert!(!is_retired, "nobody's room is let go");
+            assert_eq!(members, 1);
+            assert_eq!(admission.missed.map(|missed| missed.len()), Some(1));
+        }
+        (Err(Retired), is_retired) => assert!(is_retired),
+    }
+    assert_eq!(assert_conserved(&room), 0);
+}
+
+#[test]
+fn a_room_is_evicted_or_found_whole() {
+    check(evicted);
 }
 
 /// House-keeping walks through the room while it is used.

@@ -1,0 +1,286 @@
+//! Rooms by name, and in which order those go that nobody is in.
+//!
+//! A room that nobody is in is kept by its history alone, so when there are as many rooms as may be, the
+//! one that was left or used longest ago makes place for a newcomer. It is found without looking at the
+//! others: whoever leaves such a room behind puts it at the end of a queue, and whoever comes in takes
+//! it out. Being in the queue is a hint: it is the room's engine that says whether it may go, and it is
+//! asked with no lock held.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use super::Room;
+use crate::{
+    fanout::{Fanout, Vacancy},
+    id::RoomName,
+    metrics::Counter,
+    sync::{Mutex, RwLock},
+};
+
+/// All rooms of a node.
+#[derive(Debug)]
+pub(super) struct Rooms<F: Fanout> {
+    /// First in the lock order; held for a look-up or a change, and no room's lock is taken under it.
+    /// Read by every subscribe, written when rooms appear and go.
+    by_name: RwLock<HashMap<RoomName, Arc<Room<F>>>>,
+    /// Taken alone: when a room's last member leaves or its first comes back, and by whoever publishes
+    /// where nobody is.
+    vacant: Mutex<Queue<F>>,
+}
+
+/// Rooms that nobody is in, by when they were last used.
+#[derive(Debug)]
+struct Queue<F: Fanout> {
+    by_number: BTreeMap<u64, Arc<Room<F>>>,
+    /// The last that was given out.
+    number: u64,
+}
+
+/// Where a room stands among those that nobody is in. Changed under the queue's mutex only, which
+/// orders all that matters; read without it to learn that there is nothing to do.
+#[derive(Debug, Default)]
+pub(super) struct Place(AtomicU64);
+
+impl Place {
+    /// Nowhere. Numbers begin behind it.
+    const NONE: u64 = 0;
+    /// The room was let go, and never stands there again.
+    const GONE: u64 = u64::MAX;
+
+    fn number(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+
+    /// Whether it stands nowhere, and might.
+    fn is_none(&self) -> bool {
+        self.number() == Self::NONE
+    }
+}
+
+/// There are so many rooms more than may be, with the one that was wanted.
+#[derive(Debug)]
+pub(super) struct Excess(pub(super) usize);
+
+impl<F: Fanout> Default for Rooms<F> {
+    fn default() -> Self {
+        let vacant = Queue {
+            by_number: BTreeMap::new(),
+            number: Place::NONE,
+        };
+        Self {
+            by_name: RwLock::default(),
+            vacant: Mutex::new(vacant),
+        }
+    }
+}
+
+impl<F: Fanout> Rooms<F> {
+    /// All of them, in no order.
+    pub(super) fn all(&self) -> Vec<Arc<Room<F>>> {
+        self.by_name.read().values().cloned().collect()
+    }
+
+    /// Up to `max` of them behind the first `from`, or from the beginning if there are no more than
+    /// that; and how many are before the next. Passes both locks.
+    pub(super) fn few(&self, from: usize, max: usize) -> (Vec<Arc<Room<F>>>, usize) {
+        drop(self.vacant.lock());
+        let by_name = self.by_name.read();
+        let from = if from < by_name.len() { from } else { 0 };
+        let few: Vec<_> = by_name.values().skip(from).take(max).cloned().collect();
+        let next = from + few.len();
+        (few, if next < by_name.len() { next } else { 0 })
+    }
+
+    pub(super) fn find(&self, name: &RoomName) -> Option<Arc<Room<F>>> {
+        self.by_name.read().get(name).cloned()
+    }
+
+    /// Adds `room`, unless there is one of its name.
+    pub(super) fn add(&self, room: Arc<Room<F>>) {
+        let mut by_name = self.by_name.write();
+        by_name.entry(room.name().clone()).or_insert(room);
+    }
+
+    /// The room of that name, which `open` makes if there are fewer than `rooms_max`.
+    pub(super) fn find_or_add(
+        &self,
+        name: &RoomName,
+        rooms_max: usize,
+        open: impl FnOnce() -> Room<F>,
+    ) -> Result<Arc<Room<F>>, Excess> {
+        if let Some(room) = self.find(name) {
+            return Ok(room);
+        }
+        let mut by_name = self.by_name.write();
+        // Somebody may have made it between the two looks.
+        if let Some(room) = by_name.get(name) {
+            return Ok(room.clone());
+        }
+        if by_name.len() >= rooms_max {
+            return Err(Excess(by_name.len() - rooms_max + 1));
+        }
+        let room = Arc::new(open());
+        by_name.insert(name.clone(), room.clone());
+        Ok(room)
+    }
+
+    /// Lets go of `room` if nothing is left in it. If only its history keeps it, it is the last that
+    /// would have to make way.
+    pub(super) fn release(&self, room: &Arc<Room<F>>) {
+        if self.let_go(room) == Vacancy::Remembered {
+            self.note_vacant(room);
+        }
+    }
+
+    /// The same after a look at `room` that was no use of it.
+    pub(super) fn release_unused(&self, room: &Arc<Room<F>>) {
+        // In the queue it is, unless whoever left it behind was dropped before he could say so.
+        if self.let_go(room) == Vacancy::Remembered && room.place().is_none() {
+            self.note_vacant(room);
+        }
+    }
+
+    /// Lets the room go that nobody has used for longest, with what it remembers, and counts it; false
+    /// when there are not `excess` of them, which would all have to go to make place for another.
+    pub(super) fn make_way(&self, excess: usize, evicted: &Counter) -> bool {
+        if self.vacant.lock().by_number.len() < excess {
+            return false;
+        }
+        while let Some(room) = self.longest_vacant() {
+            match self.let_go(&room) {
+                Vacancy::Retired => return true,
+                Vacancy::Remembered if room.engine().retire_if_deserted() => {
+                    self.forget(&room);
+                    evicted.add(1);
+                    return true;
+                }
+                // Somebody came in. When he leaves, it is in the queue again.
+                Vacancy::Remembered | Vacancy::Occupied => {}
+            }
+        }
+        false
+    }
+
+    /// Lets go of `room` if nothing is left in it, and tells what keeps it if not.
+    fn let_go(&self, room: &Room<F>) -> Vacancy {
+        if room.is_kept() {
+            return Vacancy::Occupied;
+        }
+        let vacancy = room.engine().retire_if_vacant(Instant::now());
+        if vacancy.is_retired() {
+            self.forget(room);
+        }
+        vacancy
+    }
+
+    /// Takes a retired room off the map, unless its successor stands there already. Whoever looked it
+    /// up before will find it retired, and look again.
+    pub(super) fn forget(&self, room: &Room<F>) {
+        let forgotten = {
+            let mut by_name = self.by_name.write();
+            match by_name.get(room.name()) {
+                Some(found) if std::ptr::eq(&raw const **found, room) => {
+                    by_name.remove(room.name())
+                }
+                _ => None,
+            }
+        };
+        let queued = self.vacant.lock().take(room, Place::GONE);
+        // Its history is dropped with no lock held.
+        drop((forgotten, queued));
+    }
+
+    /// Puts a room that nobody is in at the end of the queue.
+    ///
+    /// Somebody may have come in meanwhile: then it stands there until he leaves, or until it is its
+    /// turn and its engine says so. The other way round nobody is missing, because whoever leaves a
+    /// room behind comes by here when he has left.
+    fn note_vacant(&self, room: &Arc<Room<F>>) {
+        if room.gives_way() {
+            let former = self.vacant.lock().push(room);
+            drop(former);
+        }
+    }
+
+    /// Takes a room out of the queue that somebody is in.
+    pub(super) fn note_occupied(&self, room: &Room<F>) {
+        if !room.place().is_none() {
+            let queued = self.vacant.lock().take(room, Place::NONE);
+            drop(queued);
+        }
+    }
+
+    /// Takes the first out of the queue.
+    fn longest_vacant(&self) -> Option<Arc<Room<F>>> {
+        let mut queue = self.vacant.lock();
+        let (_, room) = queue.by_number.pop_first()?;
+        room.place().set(Place::NONE);
+        Some(room)
+    }
+}
+
+impl<F: Fanout> Queue<F> {
+    /// Puts `room` at the end, unless it was let go. What it held of it before is for the caller to
+    /// drop, with no lock held.
+    fn push(&mut self, room: &Arc<Room<F>>) -> Option<Arc<Room<F>>> {
+        let place = room.place().number();
+        if place == Place::GONE || (place == self.number && place != Place::NONE) {
+            return None;
+        }
+        let former = self.by_number.remove(&place);
+        self.number += 1;
+        room.place().set(self.number);
+        self.by_number.insert(self.number, room.clone());
+        former
+    }
+
+    fn take(&mut self, room: &Room<F>, place: u64) -> Option<Arc<Room<F>>> {
+        let former = room.place().number();
+        if former != Place::GONE {
+            room.place().set(place);
+        }
+        self.by_number.remove(&former)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        fanout::Registry,
+        node::Node,
+        publication::{PayloadKind, Publication},
+    };
+
+    #[tokio::test]
+    async fn a_room_that_was_let_go_is_not_held_for_others_to_have_its_place() {
+        let node = Node::<Registry>::new(Config::default()).unwrap();
+        let name = RoomName::parse("lobby").unwrap();
+        let publication = Publication::new(PayloadKind::Text, Bytes::from_static(b"x"));
+        let published = node.publish(&name, &mut vec![publication]).await;
+        published.unwrap();
+        let room = node.rooms.find(&name).unwrap();
+        assert_eq!(node.rooms.vacant.lock().by_number.len(), 1);
+        assert!(room.engine().retire_if_deserted());
+        node.rooms.forget(&room);
+        // Whoever left it behind may be late to say so.
+        node.rooms.note_vacant(&room);
+        node.rooms.note_occupied(&room);
+        node.rooms.note_vacant(&room);
+        assert_eq!(node.rooms.vacant.lock().by_number.len(), 0);
+        assert_eq!(Arc::strong_count(&room), 1, "nobody else has it");
+    }
+}
