@@ -24,7 +24,7 @@ use slabcast::{
     config::{Config, RoomConfig},
     fanout::{
         Admission, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
-        Receipt, Retired, RoomSetup, RoomStatus,
+        Receipt, Retired, RoomSetup, RoomStatus, Vacancy,
     },
     id::{ClientId, RoomName},
     node::Node,
@@ -209,8 +209,8 @@ impl Fanout for Looked {
 
     async fn tidy(&self, _: Instant) {}
 
-    fn retire_if_vacant(&self, _: Instant) -> bool {
-        false
+    fn retire_if_vacant(&self, _: Instant) -> Vacancy {
+        Vacancy::Occupied
     }
 }
 
