@@ -39,6 +39,8 @@ on_every_engine![
     whoever_skips_to_the_newest_hears_that_one,
     next_gives_each_frame_once_and_copies_none,
     whoever_is_woken_for_nothing_hears_what_comes_next,
+    whoever_asks_for_nothing_delays_publishers_for_one_second_at_the_most,
+    a_publisher_waits_for_who_asks_as_fast_as_it_can_and_not_for_who_has_lagged,
     whoever_is_asked_to_close_hears_nothing_more,
     a_writer_that_breaks_ends_it,
     whoever_is_dropped_has_left,
@@ -250,6 +252,44 @@ async fn whoever_is_woken_for_nothing_hears_what_comes_next<F: Fanout>() {
     publish_all(&room, 0..1).await;
     assert_eq!(soon("a frame", asking).await.unwrap().unwrap(), "0\n");
     assert_eq!(soon("the same", hear_all(&mut far, 1)).await, [0]);
+}
+
+async fn whoever_asks_for_nothing_delays_publishers_for_one_second_at_the_most<F: Fanout>() {
+    // With so many that a wait for each of them, however short, would be long.
+    let room = room::<F>(|config| config.lag_messages = 4096);
+    let mut idle = join(&room, "idle").await;
+    let begin = Instant::now();
+    soon("all publications", publish_all(&room, 0..8000)).await;
+    let took = begin.elapsed();
+    assert!(took < support::PATIENCE / 2, "{took:?}");
+    let end = soon("a frame", idle.next()).await.unwrap_err();
+    assert!(matches!(end, End::Lagged), "{end}");
+    let missed = idle.skip(SkipTo::Oldest);
+    let mut heard = Vec::new();
+    while heard.last() != Some(&7999) {
+        heard.push(number(&soon("a frame", idle.next()).await.unwrap()));
+    }
+    assert!(heard.into_iter().eq(missed as u32..8000));
+    assert_accounts_balance(&room).await;
+}
+
+async fn a_publisher_waits_for_who_asks_as_fast_as_it_can_and_not_for_who_has_lagged<F: Fanout>() {
+    let room = room::<F>(|config| config.lag_messages = 64);
+    let _lagged = join(&room, "lagged").await;
+    soon("the lag", publish_all(&room, 0..1000)).await;
+    let mut member = join(&room, "she").await;
+    let asking = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        while heard.len() < 5000 {
+            heard.push(number(&member.next().await?));
+            // As slow as whoever does something with it.
+            tokio::task::yield_now().await;
+        }
+        Ok::<_, End>(heard)
+    });
+    soon("all publications", publish_all(&room, 0..5000)).await;
+    let heard = soon("all of it", asking).await.unwrap().unwrap();
+    assert!(heard.into_iter().eq(0..5000));
 }
 
 async fn whoever_is_asked_to_close_hears_nothing_more<F: Fanout>() {
