@@ -5,7 +5,8 @@
 //! [writes](Member::forward) to something that takes bytes, everything that has come with one call; or
 //! it is asked for [one frame after the other](Member::next), by what takes messages.
 //!
-//! What a frame is, the room's encoder says. A chat of lines over TCP:
+//! What a frame is, the room's encoder says. A chat of lines over TCP (`examples/manager.rs` is one
+//! over WebSocket):
 //!
 //! ```
 //! use bytes::{BufMut, BytesMut};
