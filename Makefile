@@ -18,14 +18,14 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust models shuttle loom mutations sanitize doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-faults test-peers soak slow-readers deny fuzz fuzz-build fuzz-merge deb bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust models shuttle loom mutations sanitize doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-examples test-library semver test-faults test-peers soak slow-readers deny fuzz fuzz-build fuzz-merge deb bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## everything: lint, Rust tests, models, documentation, release build, client suites, conformance, pages, package, faults, and the comparison
+test: ## everything: lint, Rust tests, models, documentation, release build, client suites, conformance, pages, package, examples, library, faults, and the comparison
 	@mkdir -p $(TARGET) && rm -f $(SLABCAST_SKIPPED)
-	@$(MAKE) lint test-rust models doc build test-clients conformance test-docs test-package test-faults test-peers
+	@$(MAKE) lint test-rust models doc build test-clients conformance test-docs test-package test-examples test-library test-faults test-peers
 	@if [[ -s $(SLABCAST_SKIPPED) ]]; then echo 'Passed, but not everything was run:'; sort -u $(SLABCAST_SKIPPED); else echo 'Everything was run, and passed.'; fi
 
 lint: ## formatting and clippy, warnings are errors
@@ -90,6 +90,19 @@ test-docs: $(BUILD) ## every command and example of the pages
 
 test-package: $(BUILD) ## units, container file, completions and manual page
 	@tests/clients/run.sh package
+
+# Those of the fan-out by itself are built without the rest. An example that needs more says so in
+# Cargo.toml, by its `required-features`.
+test-examples: ## the examples as programs, by PyPI `websockets`
+	$(CARGO) build $(LOCKED) --no-default-features --examples
+	@SLABCAST_EXAMPLES=$(TARGET)/debug/examples tests/clients/run.sh examples
+
+# What a program gets that uses the library: with every set of features, and from outside.
+test-library: ## the library with each set of features, and its crates; a program outside that uses it
+	@CARGO_TARGET_DIR=$(TARGET) tests/library/run.sh
+
+semver: ## the public API against the last release, or against BASE=revision; RELEASE=major, minor or patch
+	@CARGO_TARGET_DIR=$(TARGET) tests/library/semver.sh $(BASE)
 
 test-faults: $(BUILD) ## networks, disks, clocks and peers that fail, and a short soak
 	@$(call ON_EVERY_ENGINE,faults)

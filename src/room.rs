@@ -5,7 +5,8 @@
 //! [writes](Member::forward) to something that takes bytes, everything that has come with one call; or
 //! it is asked for [one frame after the other](Member::next), by what takes messages.
 //!
-//! What a frame is, the room's encoder says. A chat of lines over TCP:
+//! What a frame is, the room's encoder says. A chat of lines over TCP (`examples/manager.rs` is one
+//! over WebSocket):
 //!
 //! ```
 //! use bytes::{BufMut, BytesMut};
@@ -79,8 +80,8 @@ use crate::{
     close::Close,
     config::RoomConfig,
     fanout::{
-        Admission, CatchUp, Dialect, Encode, Fanout, Membership, Newcomer, Patience, Receipt,
-        Registry, Retired, RoomSetup,
+        Admission, CatchUp, Dialect, Encode, Fanout, Membership, Newcomer, Pace, Patience, Receipt,
+        Registry, Retired, RoomSetup, WAIT_MAX,
     },
     feed::FeedBudget,
     history::{HistoryBudget, Kept, Position},
@@ -88,6 +89,7 @@ use crate::{
     notifier::{Notifier, SeatKey},
     outbox::{Lag, Outbox, SLICES_MAX, SkipTo},
     publication::{ClientInfo, Publication},
+    sync::Mutex,
 };
 
 /// One room, and where its deliveries are counted. A clone is the same room.
@@ -95,6 +97,17 @@ use crate::{
 pub struct Room<F: Fanout = Registry> {
     engine: Arc<F>,
     deliveries: Arc<Deliveries>,
+    /// Who was waited for last. Held for a moment, and with no other lock.
+    wait: Arc<Mutex<Option<Wait>>>,
+}
+
+/// A wait for whoever is furthest behind.
+#[derive(Debug)]
+struct Wait {
+    /// Where he is.
+    at: u64,
+    /// Since when he was seen nowhere else.
+    since: Instant,
 }
 
 impl<F: Fanout> Clone for Room<F> {
@@ -102,6 +115,7 @@ impl<F: Fanout> Clone for Room<F> {
         Self {
             engine: self.engine.clone(),
             deliveries: self.deliveries.clone(),
+            wait: self.wait.clone(),
         }
     }
 }
@@ -124,7 +138,11 @@ impl<F: Fanout> Room<F> {
             history_budget: Arc::new(HistoryBudget::new(history_bytes)),
             feed_budget: Arc::new(FeedBudget::unlimited()),
         });
-        Self { engine, deliveries }
+        Self {
+            engine,
+            deliveries,
+            wait: Arc::default(),
+        }
     }
 
     /// The room's engine, for everything that is not here: presence, history, status.
@@ -141,22 +159,47 @@ impl<F: Fanout> Room<F> {
 
     /// Publishes to all who are here, at the pace of those that are not stalled.
     ///
-    /// Don't wait for it in a task whose own member would have to write meanwhile for longer than a
-    /// second: by then it is not waited for any more, and may lag.
+    /// A member that has more than three eighths of the lag limit before it is given time to run, for a
+    /// second at the most. If it has not used that, it is not waited for again until it does: it lags
+    /// soon.
+    ///
+    /// Don't wait for this in a task whose own member would have to write meanwhile for longer than
+    /// that. If it is dropped before it returns, the publication may have gone out or not.
     ///
     /// # Errors
     /// [`Retired`], when somebody has retired the engine, or its runtime has ended.
     pub async fn publish(&self, publication: Publication) -> Result<Receipt, Retired> {
         let mut batch = vec![publication];
         let mut patience = Patience::default();
+        let mut is_in_vain = false;
         loop {
-            let receipt = self.engine.publish(&mut batch, patience.pace()).await?;
-            if batch.is_empty() {
+            let pace = if is_in_vain {
+                Pace::Now
+            } else {
+                patience.pace()
+            };
+            let receipt = self.engine.publish(&mut batch, pace).await?;
+            let Some(at) = receipt.waits_at else {
                 return Ok(receipt);
-            }
+            };
             patience.note(0);
+            is_in_vain = self.waits_in_vain(at);
             // Members that are not stalled have to run first.
             yield_now().await;
+        }
+    }
+
+    /// Whether whoever is furthest behind has not moved from `at` for as long as anybody is waited for,
+    /// by this publisher or by those before it.
+    fn waits_in_vain(&self, at: u64) -> bool {
+        let mut wait = self.wait.lock();
+        match &*wait {
+            Some(wait) if wait.at == at => wait.since.elapsed() >= WAIT_MAX,
+            _ => {
+                let since = Instant::now();
+                *wait = Some(Wait { at, since });
+                false
+            }
         }
     }
 
@@ -277,8 +320,10 @@ impl<F: Fanout> Member<F> {
     /// The next frame that is said in the room, as its encoder made it. It counts as delivered.
     ///
     /// May be dropped and called again at any time; but not behind a [`forward`](Self::forward) that
-    /// was dropped, which may have left a part of a frame. A publisher that has more to say than the room may
-    /// hold for a member waits for one that doesn't ask, for a second; after that, the member lags.
+    /// was dropped, which may have left a part of a frame.
+    ///
+    /// Whoever doesn't ask can't be told from one that has no time to run: publishers that have more to
+    /// say than the room may hold for it wait for it, for a second at the most. After that, it lags.
     ///
     /// # Errors
     /// [`End`], why there is none.

@@ -70,10 +70,12 @@ impl Client {
             return false;
         }
         grown.low_water = grown.low_water.min(position);
-        if !self.seat.is_stalled() {
+        let has_lagged = position < grown.bounds.oldest;
+        // To wait for one that has lagged already would help nobody.
+        if !self.seat.is_stalled() && !has_lagged {
             grown.reach = grown.reach.min(position);
         }
-        self.seat.tell(position < grown.bounds.oldest)
+        self.seat.tell(has_lagged)
     }
 }
 

@@ -11,10 +11,10 @@
 //! - **Recovery.** History snapshot and admission are one step: what the snapshot does not hold, the
 //!   feed brings, and nothing twice. A publication that skips history has no number, so that it can
 //!   be neither missing nor there twice.
-//! - **Isolation.** Nobody waits for a member that is stalled. One that falls behind by more than the
-//!   room's lag limit, or than the budget of all feeds has left, is told so, and its own session
-//!   decides. Members that only had no time to run
-//!   yet can be waited for: [`Pace::WithinReach`].
+//! - **Isolation.** Nobody waits for a member that is stalled, or has lagged. One that falls behind by
+//!   more than the room's lag limit, or than the budget of all feeds has left, is told so, and its own
+//!   session decides. Members that only had no time to run yet can be waited for:
+//!   [`Pace::WithinReach`].
 //! - **Accounting.** For every member, frames appended while it was one = settled + discarded at its
 //!   leave + still pending; [`Deliveries`] counts them.
 //! - **Told.** When `publish` or `subscribe` returns, every member has been told what it brought. Those
@@ -54,6 +54,7 @@ mod wake_queue;
 
 pub use hub::Hub;
 pub use patience::Patience;
+pub(crate) use patience::WAIT_MAX;
 pub use registry::Registry;
 pub use timeline::Retired;
 
@@ -188,6 +189,9 @@ pub struct Receipt {
     pub position: Option<Position>,
     /// How many members it goes to.
     pub members: usize,
+    /// Where those are that it waits for, if it does and nothing was taken. While this stays the same,
+    /// whoever is furthest behind has taken nothing.
+    pub waits_at: Option<u64>,
 }
 
 /// A part of a room's history.

@@ -9,7 +9,9 @@ use slab::Slab;
 
 use super::{
     Admission, CatchUp, Dialect, Encode, Event, Fanout, HistoryPage, HistoryQuery, HistoryRefusal,
-    Membership, Newcomer, Pace, Receipt, RoomSetup, RoomStatus, Vacancy, client::Client,
+    Membership, Newcomer, Pace, Receipt, RoomSetup, RoomStatus, Vacancy,
+    client::Client,
+    patience::{REACH_LEAST, reach},
 };
 use crate::{
     config::RoomConfig,
@@ -195,8 +197,8 @@ impl Timeline {
         let now = Instant::now();
         let mut appends = Appends::begin(&self.lanes, &self.deliveries);
         let mut taken = 0;
-        let waits = reach(pace).is_some_and(|reach| appends.any(|append| append.is_behind(reach)));
-        if !waits {
+        let waits_at = reach(pace).and_then(|reach| appends.least_behind(reach));
+        if waits_at.is_none() {
             for publication in &*batch {
                 let history = self.history.as_mut();
                 let position = history
@@ -215,6 +217,7 @@ impl Timeline {
             Receipt {
                 position: self.position(),
                 members: self.members(),
+                waits_at,
             },
             growth,
         ))
@@ -451,27 +454,6 @@ impl Timeline {
     }
 }
 
-/// How far members may be behind for a publisher that has not waited, in eighths of the lag limit.
-const REACH_LEAST: usize = 3;
-
-/// The same for any publisher. With the eighth that a publish takes at the most, all but the last stay
-/// below the limit.
-///
-/// None says that it waits for nobody. That is no large number of eighths: a limit of a few frames has
-/// eighths of none.
-fn reach(pace: Pace) -> Option<usize> {
-    let Pace::WithinReach { waited } = pace else {
-        return None;
-    };
-    match waited.as_millis() {
-        0 => Some(REACH_LEAST),
-        1..10 => Some(REACH_LEAST + 1),
-        10..100 => Some(REACH_LEAST + 2),
-        100..1000 => Some(REACH_LEAST + 3),
-        _ => None,
-    }
-}
-
 /// The feeds of the dialects that somebody here speaks, locked for one batch; always in the order of
 /// the lanes.
 struct Appends<'a> {
@@ -495,6 +477,14 @@ impl<'a> Appends<'a> {
 
     fn any(&self, is_so: impl Fn(&Append<'a>) -> bool) -> bool {
         self.feeds.iter().flatten().any(is_so)
+    }
+
+    /// Where members are that are more than so many eighths behind: a sum over dialects, which moves
+    /// with each of them. None if nobody is.
+    fn least_behind(&self, eighths: usize) -> Option<u64> {
+        let feeds = self.feeds.iter().flatten();
+        let behind = feeds.filter(|append| append.is_behind(eighths));
+        behind.map(Append::reach).reduce(|sum, reach| sum + reach)
     }
 
     /// Encodes `event` once for each dialect.

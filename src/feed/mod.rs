@@ -258,9 +258,15 @@ impl Append<'_> {
     pub fn is_behind(&self, eighths: usize) -> bool {
         let LagLimit { bytes, messages } = self.feed.lag;
         let part = |limit: usize| (limit / 8).saturating_mul(eighths);
-        let reach = self.feed.reach.load(Ordering::Relaxed).min(self.log.end);
+        let reach = self.reach();
         (self.log.end - reach) as usize > part(messages)
             || self.log.bytes_since(reach) > part(bytes)
+    }
+
+    /// The least position of a reader that is not stalled, as the last walk found it.
+    #[must_use]
+    pub fn reach(&self) -> u64 {
+        self.feed.reach.load(Ordering::Relaxed).min(self.log.end)
     }
 
     /// Whether this batch is as large as one should be: an eighth of the lag limit.

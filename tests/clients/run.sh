@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs one of the suites against $SLABCAST_BIN:
 # run.sh node | python | browser | metrics | docs | package | faults
+# or against the programs in $SLABCAST_EXAMPLES:
+# run.sh examples
 #
 # Installs what it needs into this folder, and with apt-get what belongs to the system. What is
 # missing all the same is a failure where CI is set; elsewhere it is said, and noted in the file
@@ -60,6 +62,15 @@ need_binary() {
   fi
   SLABCAST_BIN=$(realpath "$SLABCAST_BIN")
   export SLABCAST_BIN
+}
+
+need_examples() {
+  if [[ ! -d ${SLABCAST_EXAMPLES:=../../target/debug/examples} ]]; then
+    echo "There are no examples at $SLABCAST_EXAMPLES: make test-examples, or set SLABCAST_EXAMPLES." >&2
+    exit 1
+  fi
+  SLABCAST_EXAMPLES=$(realpath "$SLABCAST_EXAMPLES")
+  export SLABCAST_EXAMPLES
 }
 
 need_node_modules() {
@@ -234,8 +245,14 @@ case $suite in
     export PYTHONPATH=python
     in_own_network .venv/bin/python -B -m unittest discover --start-directory ../faults "$@"
     ;;
+  examples)
+    need_examples
+    need_venv
+    export PYTHONPATH=python
+    limited .venv/bin/python -B -m unittest discover --start-directory ../examples "$@"
+    ;;
   *)
-    echo "usage: $0 node | python | browser | metrics | docs | package | faults" >&2
+    echo "usage: $0 node | python | browser | metrics | docs | package | faults | examples" >&2
     exit 2
     ;;
 esac
