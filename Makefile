@@ -91,11 +91,12 @@ test-docs: $(BUILD) ## every command and example of the pages
 test-package: $(BUILD) ## units, container file, completions and manual page
 	@tests/clients/run.sh package
 
-# Those of the fan-out by itself are built without the rest. An example that needs more says so in
-# Cargo.toml, by its `required-features`.
-test-examples: ## the examples as programs, by PyPI `websockets`
+# Those of the fan-out by itself are built without the rest, and last: whatever was built with it would
+# stand in their place. An example that needs more says so in Cargo.toml, by its `required-features`.
+test-examples: ## the examples as programs, by PyPI `websockets`, and their pages in Chromium
+	$(CARGO) build $(LOCKED) --no-default-features --features server --examples
 	$(CARGO) build $(LOCKED) --no-default-features --examples
-	@SLABCAST_EXAMPLES=$(TARGET)/debug/examples tests/clients/run.sh examples
+	@export SLABCAST_EXAMPLES=$(TARGET)/debug/examples; for suite in examples example-pages; do tests/clients/run.sh $$suite; done
 
 # What a program gets that uses the library: with every set of features, and from outside.
 test-library: ## the library with each set of features, and its crates; a program outside that uses it

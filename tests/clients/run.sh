@@ -2,7 +2,7 @@
 # Runs one of the suites against $SLABCAST_BIN:
 # run.sh node | python | browser | metrics | docs | package | faults
 # or against the programs in $SLABCAST_EXAMPLES:
-# run.sh examples
+# run.sh examples | example-pages
 #
 # Installs what it needs into this folder, and with apt-get what belongs to the system. What is
 # missing all the same is a failure where CI is set; elsewhere it is said, and noted in the file
@@ -251,8 +251,14 @@ case $suite in
     export PYTHONPATH=python
     limited .venv/bin/python -B -m unittest discover --start-directory ../examples "$@"
     ;;
+  example-pages)
+    need_examples
+    need_node_modules
+    need_chromium
+    limited node --test --test-reporter=spec "$@" examples/*.test.mjs
+    ;;
   *)
-    echo "usage: $0 node | python | browser | metrics | docs | package | faults | examples" >&2
+    echo "usage: $0 node | python | browser | metrics | docs | package | faults | examples | example-pages" >&2
     exit 2
     ;;
 esac

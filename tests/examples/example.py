@@ -1,10 +1,11 @@
 """What the tests of the examples share: one of them as a process on a free port, and peers that listen.
 
-What an example is called, it says first: `NAME listens on ADDRESS`. What it says on stderr, its tests
-can wait for.
+Where an example listens, it says first: `NAME listens on ADDRESS`, or `listening on ADDRESS`. What it
+says on stderr, its tests can wait for.
 """
 
 import asyncio
+import http.client
 import os
 import re
 import socket
@@ -15,7 +16,7 @@ from websockets.asyncio.client import connect
 from support import DEADLINE_S, ROOT, START_LIMIT_S, Case, Log
 
 PLACE = os.environ.get("SLABCAST_EXAMPLES", str(ROOT / "target/debug/examples"))
-FIRST_LINE = re.compile(r"(\w+) listens on (\w+://127\.0\.0\.1:\d+)/?")
+FIRST_LINE = re.compile(r"(?:(\w+) listens|listening) on \w+://(127\.0\.0\.1:\d+)/?")
 
 
 async def soon(awaitable):
@@ -37,12 +38,12 @@ class Example:
             async with asyncio.timeout(START_LIMIT_S):
                 line = (await process.stdout.readline()).decode().strip()
             match = FIRST_LINE.fullmatch(line)
-            if not match or match[1] != name:
+            if not match or match[1] not in (name, None):
                 raise ValueError(f"an unexpected first line: {line!r}")
         except BaseException as error:
             await example.kill()
             raise AssertionError(f"{name}: {error!r}\n{example.report()}") from error
-        example.url = match[2]
+        example.url = f"ws://{match[2]}"
         example.port = urllib.parse.urlsplit(example.url).port
         # Nobody is interested in the rest, but a full pipe would stop it.
         example._readers.append(asyncio.create_task(process.stdout.read()))
@@ -61,6 +62,25 @@ class Example:
     async def logged(self, pattern):
         """The next line of its log in which there is `pattern`."""
         return re.search(pattern, await self.log.find(lambda line: re.search(pattern, line)))
+
+    async def get(self, path):
+        """What is answered at `path`: the status, the headers, the body."""
+
+        def read():
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+            try:
+                connection.request("GET", path)
+                answer = connection.getresponse()
+                return answer.status, answer.headers, answer.read().decode()
+            finally:
+                connection.close()
+
+        return await asyncio.to_thread(read)
+
+    async def stop(self, number):
+        """Sends it that signal, and returns the code that it exits with."""
+        self.process.send_signal(number)
+        return await soon(self.process.wait())
 
     async def kill(self):
         if self.process.returncode is None:
