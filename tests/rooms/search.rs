@@ -41,6 +41,7 @@ impl Fanout for Remembering {
         Ok(Receipt {
             position: None,
             members: self.members.load(Ordering::Relaxed),
+            waits_at: None,
         })
     }
 
