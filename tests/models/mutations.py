@@ -228,7 +228,10 @@ MUTATIONS = [
     Mutation(
         "publishers wait for nobody",
         "src/fanout/timeline.rs",
-        (("        if waits_at.is_none() {", "        if !waits || pace != Pace::Now {"),),
+        ((
+            "        if waits_at.is_none() {",
+            "        if waits_at.is_none() || pace != Pace::Now {",
+        ),),
     ),
 ]
 
