@@ -53,6 +53,22 @@ impl Publication {
         Self::new(PayloadKind::Text, Bytes::from(text.into()))
     }
 
+    /// The server's own, of a JSON value.
+    ///
+    /// # Errors
+    /// When `value` has no form in JSON, such as a map whose keys are no text.
+    #[cfg(feature = "server")]
+    pub fn json(value: &impl serde::Serialize) -> serde_json::Result<Self> {
+        let mut payload = serde_json::to_vec(value)?;
+        // They can only stand between the tokens of a value that was taken over as it was written.
+        for byte in &mut payload {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
+        }
+        Ok(Self::new(PayloadKind::Json, payload.into()))
+    }
+
     /// The same, as `client` publishes it.
     #[must_use]
     pub fn by(self, client: Arc<ClientInfo>) -> Self {

@@ -7,7 +7,7 @@
 
 mod support;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::{Value, json, value::RawValue};
@@ -63,6 +63,10 @@ impl<F: Fanout> Hooks<F> for House {
             (Some("user=none"), _) => Err(AccessError::Forbidden("not you".to_owned())),
             (Some(cookie), _) => Ok(Some(named(cookie.strip_prefix("user=").unwrap()))),
             (None, Some(r#"{"as":"data"}"#)) => Ok(Some(named("data"))),
+            (None, Some("\"broken info\"")) => Ok(Some(Identity {
+                info: Some("{not JSON".into()),
+                ..named("broken")
+            })),
             (None, _) => Ok(None),
         }
     }
@@ -201,6 +205,12 @@ async fn a_hook_says_who_connects<F: Fanout>() {
     assert_eq!(who["rpc"]["data"], json!({"user": "ann", "asked": [1]}));
 
     let path = "/connection/websocket";
+    // What everybody would be shown must be such that everybody can read it.
+    let mut broken = Peer::connect(server.addr, path).await;
+    let connect = json!({"id": 1, "connect": {"data": "broken info"}});
+    broken.send_json(connect).await;
+    assert_eq!(broken.close_code().await, 3507);
+
     let mut peer = Peer::connect(server.addr, path).await;
     let connect = json!({"id": 1, "connect": {"data": {"as": "data"}}});
     let raw = connect.to_string();
@@ -361,6 +371,24 @@ async fn a_publication_that_has_to_wait_is_asked_about_once<F: Fanout>() {
         assert_eq!(told(&mut heard).await, format!("publish m{at}"));
     }
     assert!(heard.try_recv().is_err());
+}
+
+async fn what_is_no_json_ends_nobody_who_looks_back<F: Fanout>() {
+    let (server, _heard) = house::<F>(config(|_| ())).await;
+    for payload in ["{not JSON", "1"] {
+        let publication = Publication::new(PayloadKind::Json, payload.into());
+        let published = server.node.publish_one(&room("hall"), publication).await;
+        published.unwrap();
+    }
+    let mut ann = with_cookie(&server, "ann").await;
+    let ask = json!({"id": 2, "history": {"channel": "hall", "limit": -1}});
+    let history = ann.ask(ask).await;
+    let kept = &history["history"]["publications"];
+    assert_eq!(
+        *kept,
+        json!([{"data": null, "offset": 1}, {"data": 1, "offset": 2}]),
+        "{history}"
+    );
 }
 
 async fn a_call_is_answered_by_its_hook<F: Fanout>() {
@@ -577,6 +605,17 @@ async fn a_path_that_can_not_be_one_is_refused_by_name() {
 }
 
 #[test]
+fn a_json_publication_is_one_line_whatever_its_parts_were() {
+    let part = RawValue::from_string("[1,\r\n2]".to_owned()).unwrap();
+    let publication = Publication::json(&json!({"said": "a\nb"})).unwrap();
+    assert_eq!(publication.payload, r#"{"said":"a\nb"}"#);
+    assert_eq!(publication.kind, PayloadKind::Json);
+    let publication = Publication::json(&[part]).unwrap();
+    assert_eq!(publication.payload, "[[1,  2]]");
+    assert!(Publication::json(&BTreeMap::from([((), 1)])).is_err());
+}
+
+#[test]
 fn values_are_what_a_hook_makes_them() {
     let error = RpcError::no_such_method("x\n");
     assert_eq!(error.code, 104);
@@ -589,6 +628,7 @@ on_every_engine!(
     a_hook_says_who_may_be_where,
     a_hook_says_what_becomes_of_a_publication,
     a_publication_that_has_to_wait_is_asked_about_once,
+    what_is_no_json_ends_nobody_who_looks_back,
     a_call_is_answered_by_its_hook,
     every_join_is_followed_by_one_leave_however_it_ends,
     own_routes_are_answered_beside_ours,

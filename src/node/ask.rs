@@ -4,6 +4,7 @@
 use std::{fmt, pin::Pin, sync::Arc};
 
 use serde_json::value::RawValue;
+use tracing::error;
 
 use super::{
     Node,
@@ -14,6 +15,7 @@ use super::{
 use crate::{
     fanout::Fanout,
     id::RoomName,
+    protocol::api::on_one_line,
     publication::{ClientInfo, Publication},
 };
 
@@ -216,14 +218,26 @@ impl<F: Fanout> Node<F> {
             credentials,
             data,
         };
-        hooks.connect(self, arrival).await
+        let Some(identity) = hooks.connect(self, arrival).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Identity {
+            info: identity.info.map(shown).transpose()?,
+            ..identity
+        }))
     }
 
     async fn ask_where(self: &Arc<Self>, wish: Wish<'_>) -> Result<Option<Grant>, AccessError> {
-        match self.hooks() {
-            Some(hooks) => hooks.subscribe(self, wish).await,
-            None => Ok(None),
-        }
+        let Some(hooks) = self.hooks() else {
+            return Ok(None);
+        };
+        let Some(grant) = hooks.subscribe(self, wish).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Grant {
+            info: grant.info.map(shown).transpose()?,
+            ..grant
+        }))
     }
 
     fn seated(&self, identity: Identity) -> Result<Identity, AccessError> {
@@ -238,4 +252,14 @@ impl<F: Fanout> Node<F> {
             ..identity
         })
     }
+}
+
+/// What a hook lets others know of somebody, in the form in which it is shown to all of them: had it
+/// another one, they would suffer from it.
+fn shown(info: Box<str>) -> Result<Box<str>, AccessError> {
+    let json: Box<RawValue> = serde_json::from_str(&info).map_err(|error| {
+        error!(%error, "a hook gave an info that is not JSON, and its client is refused");
+        AccessError::Forbidden("the server can't say who you are".to_owned())
+    })?;
+    Ok(on_one_line(json.get()).into())
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 
 use crate::{
     history::{Kept, Position},
-    publication::ClientInfo,
+    publication::{ClientInfo, PayloadKind, Publication},
 };
 
 use super::push;
@@ -259,11 +260,7 @@ impl PartialEq for Publications<'_> {
 
 impl Serialize for Publications<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|kept| {
-            let mut json = Vec::new();
-            push::write_publication(&mut json, &kept.publication, Some(kept.offset));
-            owned_raw(json)
-        }))
+        serializer.collect_seq(self.0.iter().map(shown))
     }
 }
 
@@ -353,9 +350,18 @@ fn raw(json: &[u8]) -> &RawValue {
     serde_json::from_slice(json).expect("made by our own encoder")
 }
 
-fn owned_raw(json: Vec<u8>) -> Box<RawValue> {
-    let json = String::from_utf8(json).expect("JSON is UTF-8");
-    RawValue::from_string(json).expect("made by our own encoder from validated JSON")
+/// One publication in a result. What came from a client was validated; if an embedder has published as
+/// JSON what is none, that is `null` to those who look back, and no end to them.
+fn shown(kept: &Kept) -> Box<RawValue> {
+    let written = |publication: &Publication| {
+        let mut json = Vec::new();
+        push::write_publication(&mut json, publication, Some(kept.offset));
+        RawValue::from_string(String::from_utf8(json).ok()?).ok()
+    };
+    written(&kept.publication).unwrap_or_else(|| {
+        let null = Publication::new(PayloadKind::Json, Bytes::from_static(b"null"));
+        written(&null).expect("our own words are JSON")
+    })
 }
 
 #[cfg(test)]
