@@ -7,7 +7,8 @@
 use std::{
     cell::RefCell,
     io::{self, IoSlice, Read, Write},
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
 };
 
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use tungstenite::{
 use crate::{
     close::{Close, CloseReason},
     outbox::{Outbox, SLICES_MAX},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 /// tungstenite's own buffer, which every connection keeps, in bytes. 512 would cost ten thousand idle
@@ -70,12 +72,37 @@ impl Turn {
     }
 }
 
+/// Wakes the socket's task, and remembers it.
+///
+/// tokio's driver first notes that a stream is readable, and then takes whom to wake. What it has noted
+/// may be read in between, by a task that something else woke, which then leaves its waker for what
+/// comes next: that is the one that is taken and woken, for nothing, and nobody is left to be woken.
+#[derive(Debug)]
+struct Bell {
+    has_rung: AtomicBool,
+    task: Waker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Pairs with the look in `poll_readable`, which whoever is woken takes after it.
+        self.has_rung.store(true, Ordering::Release);
+        self.task.wake_by_ref();
+    }
+}
+
 /// One socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     stream: TcpStream,
-    /// The stream knows whom to wake when there is something to read, and there was nothing yet.
+    /// The stream knows whom to wake when there is something to read, unless the bell has rung since.
     is_armed: bool,
+    /// Whom it wakes: made when it is armed first.
+    bell: Option<Arc<Bell>>,
     /// None where the peer has nothing to say: what it sends anyway is read, so that its end is
     /// noticed, and ignored.
     protocol: Option<WebSocketContext>,
@@ -95,6 +122,7 @@ impl Socket {
         Self {
             stream,
             is_armed: false,
+            bell: None,
             protocol: Some(WebSocketContext::new(Role::Server, Some(config))),
             is_deaf: false,
         }
@@ -105,6 +133,7 @@ impl Socket {
         Self {
             stream,
             is_armed: false,
+            bell: None,
             protocol: None,
             is_deaf: true,
         }
@@ -116,16 +145,28 @@ impl Socket {
     }
 
     /// Ready when a read may bring something. To be polled by one task only: whom to wake is noted
-    /// once, until something has come.
+    /// once, until something has come or the bell has rung.
     pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.is_armed && !self.is_readable() {
+        let bell = self.bell.get_or_insert_with(|| {
+            Arc::new(Bell {
+                has_rung: AtomicBool::new(false),
+                task: cx.waker().clone(),
+            })
+        });
+        let is_armed = self.is_armed && !bell.has_rung.load(Ordering::Acquire);
+        if is_armed && self.stream.try_io(Interest::READABLE, || Ok(())).is_err() {
             return Poll::Pending;
         }
+        // First: one that rings from here on may have been left here.
+        bell.has_rung.store(false, Ordering::Relaxed);
+        let waker = Waker::from(bell.clone());
         // An error is ready too: the read will meet it.
-        let polled = self.stream.poll_read_ready(cx).map(|_| ());
+        let polled = self
+            .stream
+            .poll_read_ready(&mut Context::from_waker(&waker));
         // A task that has used up its turn is put off without having been noted.
         self.is_armed = polled.is_pending() && has_budget_remaining();
-        polled
+        polled.map(|_| ())
     }
 
     /// Ready when a write may take something.
@@ -375,6 +416,48 @@ mod tests {
             .await
             .expect("it sleeps on")
             .unwrap();
+    }
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicUsize);
+
+    impl Woken {
+        fn times(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_heard_though_the_waker_was_used_up_for_what_was_read_before() {
+        let (mut socket, mut peer) = pair().await;
+        let task = Arc::new(Woken::default());
+        let waker = Waker::from(task.clone());
+        let mut cx = Context::from_waker(&waker);
+        assert!(socket.poll_readable(&mut cx).is_pending());
+        // The driver comes late: it takes the waker that it finds, and wakes it.
+        let nobody = &mut Context::from_waker(Waker::noop());
+        assert!(socket.stream.poll_read_ready(nobody).is_pending());
+        Waker::from(socket.bell.clone().unwrap()).wake();
+        assert_eq!(task.times(), 1);
+        assert!(socket.poll_readable(&mut cx).is_pending(), "nothing came");
+
+        peer.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.unwrap();
+        let come = timeout(Duration::from_secs(10), socket.stream.readable());
+        come.await.unwrap().unwrap();
+        assert_eq!(task.times(), 2, "it sleeps on");
+        // And as ever from here on.
+        assert!(socket.poll_readable(&mut cx).is_ready());
+        assert_eq!(socket.read().1, 6);
+        assert!(socket.poll_readable(&mut cx).is_pending());
+        assert!(socket.poll_readable(&mut cx).is_pending());
+        assert_eq!(task.times(), 2);
     }
 
     #[tokio::test]
