@@ -21,7 +21,10 @@ use crate::{
 /// here; whatever the server API and the embedder do themselves is not asked about.
 ///
 /// A hook is awaited by the connection that it is about, which reads and writes nothing meanwhile: one
-/// that takes long holds up nobody else. One that panics ends its connection.
+/// that takes long holds up nobody else, but for the second that those wait who publish in a busy room
+/// of its client's. So what a hook publishes there, it publishes by [`Node::publish_at`] with
+/// [`Pace::Now`](crate::fanout::Pace::Now): by [`Node::publish_one`], it would wait for its own client.
+/// One that panics ends its connection.
 ///
 /// ```
 /// use std::sync::Arc;
