@@ -44,7 +44,8 @@ class PoolChat(ExampleCase):
         await users[0].send("before")
         await self.all_hear(users, ['{"type":1,"body":"before"}'])
         late = await self.peer(pool, "/ws?since=start")
-        await self.all_hear([late, *users], [JOINED])
+        await users[0].send("after")
+        await self.all_hear([late, *users], [JOINED, '{"type":1,"body":"after"}'])
 
     async def test_the_rest_hears_who_goes_however_he_goes(self):
         pool = await self.pool()
