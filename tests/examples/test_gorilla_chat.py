@@ -13,6 +13,7 @@ from example import ExampleCase, heard, soon
 
 # The example's own constants.
 MESSAGE_BYTES_MAX = 512
+WRITE_WAIT_S = 10
 PONG_WAIT_S = 60
 PING_PERIOD_S = 54
 # More than the sockets of one that reads nothing take, and the room holds for it.
@@ -33,13 +34,13 @@ def frames(lines):
 class Frames:
     """What comes on a socket that nobody else reads, frame by frame. A server's have no mask."""
 
-    def __init__(self, deaf):
-        self.deaf = deaf
+    def __init__(self, socket):
+        self.socket = socket
         self.buffer = b""
 
     async def take(self, count):
         while len(self.buffer) < count:
-            part = await asyncio.get_running_loop().sock_recv(self.deaf, 65_536)
+            part = await asyncio.get_running_loop().sock_recv(self.socket, 65_536)
             if not part:
                 raise EOFError
             self.buffer += part
@@ -95,13 +96,18 @@ class GorillaChat(ExampleCase):
     async def test_a_client_that_does_not_read_is_dropped_and_the_others_hear_everything(self):
         chat = await self.chat()
         deaf = await self.deaf_peer(chat, "/ws")
-        says, hears = await self.peer(chat, "/ws"), await self.peer(chat, "/ws")
-        # Never more at once than the others can follow.
+        says, hears = Frames(await self.deaf_peer(chat, "/ws")), Frames(await self.deaf_peer(chat, "/ws"))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         lines = [f"{number} ".ljust(MESSAGE_BYTES_MAX, "x") for number in range(LINES)]
+        # Never more at once than the others can follow.
         for at in range(0, LINES, 100):
             part = lines[at:at + 100]
-            says.transport.write(frames(part))
-            await self.all_hear([says, hears], part)
+            expected = b"".join(Frame(Opcode.TEXT, line.encode()).serialize(mask=False) for line in part)
+            await loop.sock_sendall(says.socket, frames(part))
+            for client in (says, hears):
+                self.assertEqual(await soon(client.take(len(expected))), expected)
+        self.assertLess(loop.time() - began, WRITE_WAIT_S, "the write deadline would have dropped it, too")
         got = Frames(deaf)
         count = 0
         # A goodbye is the last thing, if its sockets took one in time.
