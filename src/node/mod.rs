@@ -198,7 +198,8 @@ impl<F: Fanout> Node<F> {
 
     /// Opens the room of that name with options of its own, for as long as the node lives. For rooms
     /// that the embedder publishes in: before anybody else can have made it, for what is there
-    /// already stays as it is. It does not count against the limit of rooms.
+    /// already stays as it is. It is made whatever the limit of rooms
+    /// says, and is one of them for those who come later.
     pub fn keep_room(&self, name: &RoomName, config: &RoomConfig) {
         self.rooms.add(Arc::new(self.open(name, config).kept()));
     }
