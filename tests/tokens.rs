@@ -298,6 +298,19 @@ async fn a_refresh_is_for_the_same_user_only<F: Fanout>() {
     }
 }
 
+async fn a_refresh_takes_no_second_place_of_its_user<F: Fanout>() {
+    let mut config = checking(Duration::from_secs(25));
+    config.limits.connections_per_user = Some(1);
+    let server = TestServer::<F>::on_engine(config).await;
+    let claims = json!({"sub": "ada", "exp": now_s() + 60});
+    let mut ada = connected(&server, claims.clone()).await;
+    for id in 2..4 {
+        let refresh = json!({"id": id, "refresh": {"token": token(&claims)}});
+        let reply = ada.ask(refresh).await;
+        assert!(reply["refresh"].is_object(), "{reply}");
+    }
+}
+
 async fn a_room_for_token_holders_opens_to_their_own_tokens_only<F: Fanout>() {
     let server = server::<F>().await;
     let right = token(&json!({"sub": "ada", "channel": "vip:1", "info": {"seat": 7}}));
@@ -551,6 +564,7 @@ on_every_engine!(
     a_name_without_a_proof_is_nobodys_where_others_prove_theirs,
     a_connection_ends_when_its_token_does_unless_a_new_one_comes,
     a_refresh_is_for_the_same_user_only,
+    a_refresh_takes_no_second_place_of_its_user,
     a_room_for_token_holders_opens_to_their_own_tokens_only,
     a_private_room_stays_its_users_whatever_a_token_says,
     a_subscription_ends_when_its_token_does_unless_a_new_one_comes,

@@ -140,11 +140,24 @@ impl<F: Fanout> Node<F> {
         credentials: Credentials<'_>,
         data: Option<&RawValue>,
     ) -> Result<Identity, AccessError> {
-        let identity = match self.ask_who(head, credentials, data).await? {
-            Some(identity) => identity,
-            None => self.access.identify(credentials)?,
-        };
+        let identity = self.recognise(head, credentials, data).await?;
         self.seated(identity)
+    }
+
+    /// The same of somebody who is connected already, and has his place.
+    ///
+    /// # Errors
+    /// [`AccessError`], when he may not be connected any longer.
+    pub(crate) async fn recognise(
+        self: &Arc<Self>,
+        head: Option<&RequestHead>,
+        credentials: Credentials<'_>,
+        data: Option<&RawValue>,
+    ) -> Result<Identity, AccessError> {
+        match self.ask_who(head, credentials, data).await? {
+            Some(identity) => Ok(identity),
+            None => self.access.identify(credentials),
+        }
     }
 
     /// The same for who comes for one room only, with his right to it.

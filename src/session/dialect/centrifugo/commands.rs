@@ -166,8 +166,8 @@ impl Centrifugo {
         }
         let token = &refresh.token;
         let credentials = Credentials { token, uid: "" };
-        let identified = node.identify(self.head.as_deref(), credentials, None);
-        match identified.await {
+        let recognised = node.recognise(self.head.as_deref(), credentials, None);
+        match recognised.await {
             Ok(identity) if identity.user == rooms.info().user => {
                 rooms.refresh(identity.expiry);
                 let result = Refreshed {
