@@ -8,6 +8,7 @@ COPY Cargo.toml Cargo.lock build.rs ./
 COPY src src
 COPY web web
 COPY benches benches
+COPY examples examples
 COPY docs/openapi.yaml docs/openapi.yaml
 RUN cargo build --locked --release --bin slabcast
 

@@ -61,8 +61,9 @@ class Container(unittest.TestCase):
         sources = self.copied()
         manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
         needed = {"Cargo.toml", "Cargo.lock", "build.rs"} | {f"benches/{bench['name']}.rs" for bench in manifest["bench"]}
+        needed |= {f"examples/{example['name']}.rs" for example in manifest["example"]}
         for source in (ROOT / "src").rglob("*.rs"):
-            text = re.split(r"#\[cfg\((?:doc)?test\)\]", source.read_text())[0]
+            text = re.split(r"#\[cfg\((?:all\(doctest, .*\)|test)\)\]", source.read_text())[0]
             for included in re.findall(r'include_(?:str|bytes)!\(\s*"([^"]+)"', text):
                 needed.add(str((source.parent / included).resolve().relative_to(ROOT)))
             for included in re.findall(r'concat!\(env!\("CARGO_MANIFEST_DIR"\), "/([^"]+)"', text):
