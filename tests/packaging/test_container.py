@@ -4,10 +4,13 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
+import tempfile
 import tomllib
 import unittest
+from pathlib import Path
 
 from program import BINARY, ROOT, Server, refused
 
@@ -72,6 +75,18 @@ class Container(unittest.TestCase):
         for file in needed:
             is_copied = any(file == source or file.startswith(f"{source}/") for source in sources)
             self.assertTrue(is_copied, f"{file} is not copied")
+
+    def test_cargo_finds_all_that_it_wants_among_what_is_copied(self):
+        with tempfile.TemporaryDirectory() as build:
+            for source in self.copied():
+                there = Path(build, source)
+                there.parent.mkdir(parents=True, exist_ok=True)
+                copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+                copy(ROOT / source, there)
+            # It looks for all files of the manifest before it misses the program, and builds nothing.
+            ask = ["cargo", "check", "--locked", "--bin", "no-such-program"]
+            found = subprocess.run(ask, cwd=build, capture_output=True, text=True)
+            self.assertIn("no bin target named `no-such-program`", found.stderr)
 
     def test_the_compiler_is_the_one_of_the_manifest(self):
         manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
