@@ -7,7 +7,15 @@
 
 mod support;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use serde_json::{Value, json, value::RawValue};
@@ -15,7 +23,7 @@ use slabcast::{
     config::{Config, SubscribeRight},
     fanout::Fanout,
     id::{RoomName, UserId},
-    node::{AccessError, Arrival, Grant, Hooks, Identity, Node, RpcError, Wish},
+    node::{AccessError, Arrival, Grant, Hooks, Identity, Node, NodeStatus, RpcError, Wish},
     publication::{ClientInfo, PayloadKind, Publication},
     server::{
         Peer as From, ServeError, Server,
@@ -28,6 +36,8 @@ use tokio::{io::AsyncWriteExt as _, sync::mpsc};
 /// Decides by what stands in the request or in a name, and tells the test what it was asked.
 struct House {
     told: mpsc::UnboundedSender<String>,
+    /// How often it was asked who may be where.
+    wishes: Arc<AtomicUsize>,
 }
 
 impl House {
@@ -76,6 +86,7 @@ impl<F: Fanout> Hooks<F> for House {
         _: &Arc<Node<F>>,
         wish: Wish<'_>,
     ) -> Result<Option<Grant>, AccessError> {
+        self.wishes.fetch_add(1, Ordering::Relaxed);
         let name = wish.room.as_str();
         match name.split_once('-') {
             Some(("closed", _)) => Err(AccessError::Forbidden(format!("{name} is closed"))),
@@ -83,6 +94,7 @@ impl<F: Fanout> Hooks<F> for House {
                 info: Some(r#"{"right":"own"}"#.into()),
                 expiry: None,
             })),
+            None if name == "#bob" => Ok(Some(Grant::default())),
             Some(("data", _)) if wish.data.map(RawValue::get) == Some("7") => {
                 Ok(Some(Grant::default()))
             }
@@ -127,6 +139,10 @@ impl<F: Fanout> Hooks<F> for House {
                 let answer = json!({"user": client.user.as_str(), "asked": data}).to_string();
                 Ok(RawValue::from_string(answer).unwrap())
             }
+            "sleep" => {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                Ok(RawValue::from_string("null".to_owned()).unwrap())
+            }
             "lines" => Ok(RawValue::from_string("[\n1,\r\n2]".to_owned()).unwrap()),
             "shout" => {
                 let publication = Publication::text("shouted");
@@ -154,15 +170,26 @@ impl<F: Fanout> Hooks<F> for House {
             .any(|info| info.client == client.client);
         let line = format!("{} left {room}, is there: {is_there}", client.user.as_str());
         self.tell(line);
+        assert_ne!(room.as_str(), "panics", "a bug of the embedder's");
     }
 }
 
 type Told = mpsc::UnboundedReceiver<String>;
 
 async fn house<F: Fanout>(config: Config) -> (TestServer<F>, Told) {
+    let (server, heard, _) = counting_house(config).await;
+    (server, heard)
+}
+
+async fn counting_house<F: Fanout>(config: Config) -> (TestServer<F>, Told, Arc<AtomicUsize>) {
     let (told, heard) = mpsc::unbounded_channel();
-    let builder = Server::<F>::builder(config).hooks(House { told });
-    (TestServer::of(builder.bind().await.unwrap()), heard)
+    let wishes = Arc::new(AtomicUsize::new(0));
+    let hooks = House {
+        told,
+        wishes: wishes.clone(),
+    };
+    let builder = Server::<F>::builder(config).hooks(hooks);
+    (TestServer::of(builder.bind().await.unwrap()), heard, wishes)
 }
 
 async fn told(heard: &mut Told) -> String {
@@ -347,11 +374,12 @@ async fn a_hook_says_what_becomes_of_a_publication<F: Fanout>() {
 async fn a_publication_that_has_to_wait_is_asked_about_once<F: Fanout>() {
     const COUNT: usize = 3000;
     let config = config(|config| config.room_defaults.lag_messages = 64);
-    let (server, mut heard) = house::<F>(config).await;
+    let (server, mut heard, wishes) = counting_house::<F>(config).await;
     let mut plain = server.plain("/ws/hall").await;
     told(&mut heard).await;
     let mut ann = with_cookie(&server, "ann").await;
     told(&mut heard).await;
+    let before = wishes.load(Ordering::Relaxed);
     let listening = tokio::spawn(async move {
         for at in 0..COUNT {
             let text = plain.next_text().await;
@@ -367,6 +395,7 @@ async fn a_publication_that_has_to_wait_is_asked_about_once<F: Fanout>() {
         ann.send(frame.join("\n")).await;
     }
     let _plain = soon("all of them", listening).await.unwrap();
+    assert_eq!(wishes.load(Ordering::Relaxed) - before, COUNT);
     for at in 0..COUNT {
         assert_eq!(told(&mut heard).await, format!("publish m{at}"));
     }
@@ -388,6 +417,126 @@ async fn what_is_no_json_ends_nobody_who_looks_back<F: Fanout>() {
         *kept,
         json!([{"data": null, "offset": 1}, {"data": 1, "offset": 2}]),
         "{history}"
+    );
+}
+
+async fn what_a_hook_is_told_is_in_its_order_and_a_bug_there_costs_nothing_else<F: Fanout>() {
+    let (server, mut heard) = house::<F>(config(|_| ())).await;
+    let mut ann = with_cookie(&server, "ann").await;
+    assert_eq!(told(&mut heard).await, "ann joined #ann");
+    let both = r#"{"id":2,"subscribe":{"channel":"hall"}}
+{"id":3,"unsubscribe":{"channel":"hall"}}
+{"id":4,"subscribe":{"channel":"hall"}}"#;
+    ann.send(both).await;
+    for wanted in [
+        "ann joined hall",
+        "ann left hall, is there: false",
+        "ann joined hall",
+    ] {
+        assert_eq!(told(&mut heard).await, wanted);
+    }
+    ann.send(r#"{"id":5,"subscribe":{"channel":"panics"}}"#)
+        .await;
+    assert_eq!(told(&mut heard).await, "ann joined panics");
+    drop(ann);
+    let mut left = [
+        told(&mut heard).await,
+        told(&mut heard).await,
+        told(&mut heard).await,
+    ];
+    left.sort();
+    let rooms = ["#ann", "hall", "panics"];
+    assert_eq!(
+        left,
+        rooms.map(|room| format!("ann left {room}, is there: false"))
+    );
+    server
+        .until("the end of ann", |status| status.connections == 0)
+        .await;
+}
+
+/// A hook that takes long is nobody else's business, though its session reads nothing meanwhile.
+async fn who_waits_for_a_hook_is_not_waited_for<F: Fanout>() {
+    let config = config(|config| config.room_defaults.lag_messages = 64);
+    let (server, mut heard) = house::<F>(config).await;
+    let mut ann = with_cookie(&server, "ann").await;
+    told(&mut heard).await;
+    ann.ask(json!({"id": 2, "subscribe": {"channel": "hall"}}))
+        .await;
+    told(&mut heard).await;
+    ann.send_json(json!({"id": 3, "rpc": {"method": "sleep"}}))
+        .await;
+    let status = |status: &NodeStatus| status.rooms.iter().any(|room| room.pending > 0);
+    server
+        .node
+        .publish_one(&room("hall"), Publication::text("0"))
+        .await
+        .unwrap();
+    server.until("the hook", status).await;
+    let began = Instant::now();
+    for at in 0..60 {
+        let publication = Publication::text(at.to_string());
+        server
+            .node
+            .publish_one(&room("hall"), publication)
+            .await
+            .unwrap();
+    }
+    // The hook takes three seconds; to wait for its client would take one at least.
+    assert!(
+        began.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        began.elapsed()
+    );
+    for _ in 0..61 {
+        ann.next_json().await;
+    }
+}
+
+async fn hooks_close_what_stands_open_to_everybody_on_the_machine<F: Fanout>() {
+    let (server, _heard) = house::<F>(config(|_| ())).await;
+    let _member = server.plain("/ws/hall").await;
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", server.addr);
+    let sent = ask(&server, &get("/send?room=hall&message=intruder")).await;
+    assert_eq!(sent.status, 401);
+    let status = ask(&server, &get("/status")).await;
+    assert!(!status.body.contains("hall"), "{}", status.body);
+}
+
+async fn no_hook_opens_a_room_that_is_named_after_somebody_else<F: Fanout>() {
+    let (server, _heard) = house::<F>(config(|_| ())).await;
+    let mut ann = with_cookie(&server, "ann").await;
+    let answer = ann
+        .ask(json!({"id": 2, "subscribe": {"channel": "#bob"}}))
+        .await;
+    assert_eq!(answer["error"]["code"], 103, "{answer}");
+    let request = with_header(
+        &upgrade_request("/ws/%23bob", server.addr),
+        "cookie: user=ann",
+    );
+    assert_eq!(ask(&server, &request).await.status, 403);
+}
+
+async fn a_publisher_without_an_info_is_left_out<F: Fanout>() {
+    let (server, _heard) = house::<F>(config(|_| ())).await;
+    let mut ann = with_cookie(&server, "ann").await;
+    ann.ask(json!({"id": 2, "subscribe": {"channel": "hall"}}))
+        .await;
+    let bot = Arc::new(ClientInfo::anonymous("bot"));
+    let publication = Publication::text("hi").by(bot);
+    server
+        .node
+        .publish_one(&room("hall"), publication)
+        .await
+        .unwrap();
+    let push = ann.next_json().await;
+    assert_eq!(push["push"]["pub"], json!({"data": "hi", "offset": 1}));
+    let history = ann
+        .ask(json!({"id": 3, "history": {"channel": "hall", "limit": 1}}))
+        .await;
+    assert_eq!(
+        history["history"]["publications"],
+        json!([{"data": "hi", "offset": 1}])
     );
 }
 
@@ -496,6 +645,8 @@ async fn own_routes_are_answered_beside_ours<F: Fanout>() {
         (200, "hello from /hello/you?x=1")
     );
     assert_eq!(hello.header("x-content-type-options"), Some("nosniff"));
+    // With ours, a form on an own page would be sent with an origin of `null`.
+    assert_eq!(hello.header("referrer-policy"), Some("same-origin"));
 
     let mut live = server.plain("/live").await;
     let posted = ask(
@@ -629,6 +780,11 @@ on_every_engine!(
     a_hook_says_what_becomes_of_a_publication,
     a_publication_that_has_to_wait_is_asked_about_once,
     what_is_no_json_ends_nobody_who_looks_back,
+    what_a_hook_is_told_is_in_its_order_and_a_bug_there_costs_nothing_else,
+    who_waits_for_a_hook_is_not_waited_for,
+    hooks_close_what_stands_open_to_everybody_on_the_machine,
+    no_hook_opens_a_room_that_is_named_after_somebody_else,
+    a_publisher_without_an_info_is_left_out,
     a_call_is_answered_by_its_hook,
     every_join_is_followed_by_one_leave_however_it_ends,
     own_routes_are_answered_beside_ours,

@@ -191,7 +191,13 @@ impl<F: Fanout> Http<F> {
             .iter()
             .find(|(method, _)| is_it(method))
             .expect("the methods of every route are checked before");
-        Ok(handler(self.node.clone(), whole).await.map(Full::new))
+        let mut answer = handler(self.node.clone(), whole).await.map(Full::new);
+        // With ours, a browser would not say from where the embedder's own forms are sent.
+        answer
+            .headers_mut()
+            .entry(header::REFERRER_POLICY)
+            .or_insert(HeaderValue::from_static("same-origin"));
+        Ok(answer)
     }
 }
 

@@ -86,8 +86,7 @@ impl<F: Fanout> Http<F> {
     /// Whoever has the key; and, as long as only this machine can connect and everybody on it may,
     /// programs and pages of this server. Never pages of other sites, which a browser lets send, too.
     fn check_sender(&self, headers: &HeaderMap, host: &Host) -> Result<(), Refusal> {
-        let config = self.node.config();
-        let is_open = config.listen.ip().is_loopback() && config.anonymous();
+        let is_open = self.node.is_open_here();
         if !is_open || api::presented(headers)?.is_some() {
             return self.api.key.check(headers);
         }

@@ -19,9 +19,7 @@ const ROOMS_MAX: usize = 100;
 /// How many rooms are named. None but while the server is for anybody on this machine, and nobody
 /// else: their names say who talks to whom, and anybody may ask.
 pub(super) fn rooms_max<F: Fanout>(node: &Node<F>) -> usize {
-    let config = node.config();
-    let is_among_ourselves = config.listen.ip().is_loopback() && config.anonymous();
-    if is_among_ourselves { ROOMS_MAX } else { 0 }
+    if node.is_open_here() { ROOMS_MAX } else { 0 }
 }
 
 /// What goes on.

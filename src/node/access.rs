@@ -242,7 +242,7 @@ fn check_right(user: &UserId, room: &RoomName, right: SubscribeRight) -> Result<
     }
 }
 
-fn check_name(user: &UserId, room: &RoomName) -> Result<(), AccessError> {
+pub(super) fn check_name(user: &UserId, room: &RoomName) -> Result<(), AccessError> {
     if room.admits(user) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use tracing::error;
 
 use super::{
     Node,
-    access::{Credentials, Grant, Identity},
+    access::{Credentials, Grant, Identity, check_name},
     error::AccessError,
     hooks::{Arrival, Hooks, RequestHead, RpcError, Wish},
 };
@@ -212,6 +212,13 @@ impl<F: Fanout> Node<F> {
         self.access.grant(wish.user, wish.room, right, wish.token)
     }
 
+    /// Whether only this machine can connect, and everybody on it may. Where hooks are asked, nobody
+    /// knows that.
+    pub(crate) fn is_open_here(&self) -> bool {
+        let config = &self.config;
+        config.listen.ip().is_loopback() && config.anonymous() && self.hooks.is_none()
+    }
+
     /// What the embedder decides, if it does.
     pub(crate) fn hooks(&self) -> Option<&dyn AnyHooks<F>> {
         self.hooks.as_deref()
@@ -247,6 +254,8 @@ impl<F: Fanout> Node<F> {
         let Some(grant) = hooks.subscribe(self, wish).await? else {
             return Ok(None);
         };
+        // Whose a room is, its name says, whoever else is let in elsewhere.
+        check_name(wish.user, wish.room)?;
         Ok(Some(Grant {
             info: grant.info.map(shown).transpose()?,
             ..grant

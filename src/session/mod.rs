@@ -116,14 +116,13 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 Ok(Err(close)) => close,
                 Err(_) => Close::new(CloseReason::Internal, "a bug in its session"),
             };
-            let goodbye = async {
-                self.say_goodbye(&end).await;
-                if self.rooms.has_departed() {
-                    self.rooms.tell_departures().await;
-                }
-            };
+            let goodbye = AssertUnwindSafe(self.say_goodbye(&end)).catch_unwind();
             // If that has a bug, too, the socket is closed without a word.
-            let _ = Box::pin(AssertUnwindSafe(goodbye).catch_unwind()).await;
+            let _ = Box::pin(goodbye).await;
+            while self.rooms.has_departed() {
+                let telling = AssertUnwindSafe(self.rooms.tell_departures()).catch_unwind();
+                let _ = Box::pin(telling).await;
+            }
             self.finish(peer, &end);
             drop(held);
         }

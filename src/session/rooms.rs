@@ -1,6 +1,6 @@
 //! Where a session is: its memberships, and the outbox that writes for them.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{collections::VecDeque, mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -47,7 +47,7 @@ pub(super) struct Rooms<F: Fanout> {
 }
 
 /// Who a session was in which rooms that it has left.
-pub(super) type Departures = Vec<(Arc<ClientInfo>, RoomName)>;
+pub(super) type Departures = VecDeque<(Arc<ClientInfo>, RoomName)>;
 
 /// One membership. The fields are dropped in this order: the room is let go after it was left.
 #[derive(Debug)]
@@ -246,6 +246,10 @@ impl<F: Fanout> Rooms<F> {
         catch_up: CatchUp,
         is_by_server: bool,
     ) -> Result<(SeatKey, Welcome), RoomError> {
+        if self.has_departed() {
+            // In their order: it may be the room that it comes back to.
+            self.tell_departures().await;
+        }
         let seat = self.outbox.vacant_seat();
         let info = match grant.info.as_deref() {
             None => self.info.clone(),
@@ -285,8 +289,12 @@ impl<F: Fanout> Rooms<F> {
             _membership: membership,
             subscription,
         });
-        if let (Some(hooks), Some(joined)) = (self.node.hooks(), self.joined.last()) {
-            hooks.joined(&self.node, &joined.info, name).await;
+        let node = self.node.clone();
+        if let (Some(hooks), Some(joined)) = (node.hooks(), self.joined.last()) {
+            let info = joined.info.clone();
+            self.pause();
+            hooks.joined(&node, &info, name).await;
+            self.resume();
         }
         Ok((key, Welcome { position, missed }))
     }
@@ -313,7 +321,7 @@ impl<F: Fanout> Rooms<F> {
 
     fn note_departure(&mut self, left: Joined<F>) {
         if let Some(departures) = &mut self.departures {
-            departures.push((left.info.clone(), left.name().clone()));
+            departures.push_back((left.info.clone(), left.name().clone()));
         }
     }
 
@@ -323,14 +331,32 @@ impl<F: Fanout> Rooms<F> {
         departures.is_some_and(|departures| !departures.is_empty())
     }
 
-    /// Tells the hooks which rooms it has left.
+    /// Tells the hooks which rooms it has left. Called again after one that panicked, it goes on behind
+    /// that.
     pub(super) async fn tell_departures(&mut self) {
-        let departures = self.departures.as_deref_mut().map(mem::take);
-        let Some(hooks) = self.node.hooks() else {
-            return;
-        };
-        for (info, room) in departures.unwrap_or_default() {
-            hooks.left(&self.node, &info, &room).await;
+        let node = self.node.clone();
+        self.pause();
+        while let (Some(hooks), Some((info, room))) = (node.hooks(), self.next_departure()) {
+            hooks.left(&node, &info, &room).await;
+        }
+        self.resume();
+    }
+
+    fn next_departure(&mut self) -> Option<(Arc<ClientInfo>, RoomName)> {
+        self.departures.as_deref_mut()?.pop_front()
+    }
+
+    /// While a hook is asked, the session writes nothing: publishers need not wait for it.
+    pub(super) fn pause(&mut self) {
+        if self.node.hooks().is_some() {
+            self.outbox.set_stalled(true);
+        }
+    }
+
+    /// The session goes on. If its socket takes nothing, it will find that out with its next write.
+    pub(super) fn resume(&mut self) {
+        if self.node.hooks().is_some() {
+            self.outbox.set_stalled(false);
         }
     }
 
@@ -362,16 +388,20 @@ impl<F: Fanout> Rooms<F> {
 
     /// What the hooks leave of a publication for one of its rooms.
     pub(super) async fn pass(
-        &self,
+        &mut self,
         key: SeatKey,
         publication: Publication,
     ) -> Result<Option<Publication>, AccessError> {
+        let node = self.node.clone();
         let joined = self.joined.iter().find(|joined| joined.key == key);
-        let (Some(hooks), Some(joined)) = (self.node.hooks(), joined) else {
+        let (Some(hooks), Some(joined)) = (node.hooks(), joined) else {
             return Ok(Some(publication));
         };
-        let passed = hooks.publish(&self.node, &joined.info, joined.name(), publication);
-        passed.await
+        let (info, name) = (joined.info.clone(), joined.name().clone());
+        self.pause();
+        let passed = hooks.publish(&node, &info, &name, publication).await;
+        self.resume();
+        passed
     }
 
     /// Publishes in a room that the session is not in, if that may go out now, and gives it back if

@@ -54,8 +54,8 @@ impl RoomPushes {
             None => (b"", b""),
         };
         let (info_key, info): (&[u8], &[u8]) = match &publication.info {
-            Some(info) => (b",\"info\":", &info.encoded),
-            None => (b"", b""),
+            Some(info) if !info.encoded.is_empty() => (b",\"info\":", &info.encoded),
+            _ => (b"", b""),
         };
         let (tags_key, tags): (&[u8], &[u8]) = match &publication.tags {
             Some(tags) => (b",\"tags\":", &tags.encoded),
@@ -105,7 +105,9 @@ pub(super) fn write_publication(out: &mut Vec<u8>, publication: &Publication, of
         PayloadKind::Json => out.extend_from_slice(&publication.payload),
         _ => out.extend_from_slice(&as_json(publication)),
     }
-    if let Some(info) = &publication.info {
+    if let Some(info) = &publication.info
+        && !info.encoded.is_empty()
+    {
         out.extend_from_slice(b",\"info\":");
         out.extend_from_slice(&info.encoded);
     }

@@ -236,7 +236,11 @@ impl Centrifugo {
         let publication = |info: &Arc<ClientInfo>| {
             Publication::new(PayloadKind::Json, shared(frame, data)).by(info.clone())
         };
-        if let Some(key) = rooms.find(&publish.channel) {
+        let is_done = if let Some(passed) = self.passed.take() {
+            // The command comes again: all was asked before.
+            let (name, publication) = *passed;
+            self.publish_elsewhere(rooms, name, publication).await?
+        } else if let Some(key) = rooms.find(&publish.channel) {
             let publisher = rooms.publisher_in(key).ok_or_else(may_not_publish)?;
             let publication = publication(publisher);
             let passed = match rooms.node().hooks() {
@@ -245,45 +249,33 @@ impl Centrifugo {
             };
             self.batch_key = key;
             self.batch.extend(passed);
+            true
         } else {
             let publication = publication(rooms.info());
-            let done = self.publish_elsewhere(rooms, &publish.channel, publication);
-            if !Box::pin(done).await? {
-                return Ok(false);
+            rooms.pause();
+            let passed = Box::pin(pass_elsewhere(rooms, &publish.channel, publication)).await;
+            rooms.resume();
+            match passed? {
+                Some((name, passed)) => self.publish_elsewhere(rooms, name, passed).await?,
+                None => true,
             }
+        };
+        if is_done {
+            self.replies.done(id, "publish");
         }
-        self.replies.done(id, "publish");
-        Ok(true)
+        Ok(is_done)
     }
 
     /// Publishes in a room that the session is not in, and tells whether it did.
     async fn publish_elsewhere<F: Fanout>(
         &mut self,
         rooms: &mut Rooms<F>,
-        channel: &str,
+        name: RoomName,
         publication: Publication,
     ) -> Result<bool, Refusal> {
-        let (name, _) = granted(rooms, channel, "", None).await?;
-        let (_, right) = rooms.node().rights(&name);
-        if !rooms.may_publish(right, false) {
-            return Err(may_not_publish());
-        }
-        // Asked once, however often it has to wait.
-        let passed = match (self.passed.take(), rooms.node().hooks()) {
-            (Some(passed), _) => Some(*passed),
-            (None, None) => Some(publication),
-            (None, Some(hooks)) => {
-                let passed = hooks.publish(rooms.node(), rooms.info(), &name, publication);
-                passed.await?
-            }
-        };
-        let Some(passed) = passed else {
-            return Ok(true);
-        };
-        let left = rooms.publish_elsewhere(&name, passed).await?;
-        let is_done = left.is_none();
-        self.passed = left.map(Box::new);
-        Ok(is_done)
+        let left = rooms.publish_elsewhere(&name, publication).await?;
+        self.passed = left.map(|publication| Box::new((name, publication)));
+        Ok(self.passed.is_none())
     }
 
     /// A call of the embedder's.
@@ -358,6 +350,25 @@ impl Centrifugo {
         self.replies.result(id, "history", &result);
         Ok(())
     }
+}
+
+/// What is to be published in a room that the client is not in, and where, if it may.
+async fn pass_elsewhere<F: Fanout>(
+    rooms: &Rooms<F>,
+    channel: &str,
+    publication: Publication,
+) -> Result<Option<(RoomName, Publication)>, Refusal> {
+    let (name, _) = granted(rooms, channel, "", None).await?;
+    let (_, right) = rooms.node().rights(&name);
+    if !rooms.may_publish(right, false) {
+        return Err(may_not_publish());
+    }
+    let Some(hooks) = rooms.node().hooks() else {
+        return Ok(Some((name, publication)));
+    };
+    let asked = hooks.publish(rooms.node(), rooms.info(), &name, publication);
+    let passed = asked.await?;
+    Ok(passed.map(|publication| (name, publication)))
 }
 
 /// The room of that name, if there can be one, and this client's right to be in it.

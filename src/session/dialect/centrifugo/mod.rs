@@ -46,7 +46,7 @@ pub(in crate::session) struct Centrifugo {
     /// To the commands of the frame at hand.
     replies: Replies,
     /// What the hooks have let pass for a room that the peer is not in, and what has to wait.
-    passed: Option<Box<Publication>>,
+    passed: Option<Box<(RoomName, Publication)>>,
     /// What this turn has brought for one room, and which.
     batch: Vec<Publication>,
     batch_key: SeatKey,
@@ -105,7 +105,15 @@ impl Centrifugo {
                 answered => answered.map(|_| ()),
             },
             // In a box: the session's task would have a place for it all the time.
-            request => Box::pin(self.other_command(rooms, id, request)).await?,
+            request => {
+                Box::pin(async {
+                    rooms.pause();
+                    let answered = self.other_command(rooms, id, request).await;
+                    rooms.resume();
+                    answered
+                })
+                .await?
+            }
         };
         if let Err(Refusal(code, detail)) = answered {
             self.replies.error(id, code, &detail);
@@ -223,6 +231,9 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
                 Err(error) => Err(malformed(error.to_string())),
             };
             self.is_paid = matches!(handled, Ok(false));
+            if !self.is_paid {
+                self.passed = None;
+            }
             // A frame of small commands can ask for far more than it is long.
             let unread_bytes = rooms.outbox.reply_bytes() + self.replies.bytes();
             match handled {
