@@ -18,14 +18,14 @@ use std::{
 use bytes::BytesMut;
 use serde_json::{Value, json};
 use slabcast::{
-    config::{RoomConfig, Secret},
+    config::{PublishRight, RoomConfig, Secret, SubscribeRight},
     fanout::{
         Admission, CatchUp, Dialect, Encode, Event, Fanout, HistoryPage, HistoryQuery,
         HistoryRefusal, Membership, Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
         Vacancy,
     },
     id::{ClientId, RoomName},
-    node::NodeStatus,
+    node::{NodeStatus, RoomError},
     publication::{ClientInfo, Publication},
 };
 use support::{Goodbye, Peer, Response, ServerFrame, TestServer, client_frame, config, upgraded};
@@ -125,6 +125,25 @@ async fn over_centrifugo_it_is_an_internal_error() {
     let publish = json!({"id": 2, "publish": {"channel": "lobby", "data": "hello"}});
     let reply = server.centrifugo("").await.ask(publish).await;
     assert_eq!(reply["error"]["code"], 100, "{reply}");
+}
+
+#[tokio::test]
+async fn a_kept_room_that_breaks_opens_to_nobody_else() {
+    let server = TestServer::<Failing>::on_engine(config(|_| ())).await;
+    let name = RoomName::parse("build").unwrap();
+    let options = RoomConfig {
+        subscribe: SubscribeRight::Token,
+        publish: PublishRight::Nobody,
+        ..RoomConfig::default()
+    };
+    server.node.keep_room(&name, &options);
+    let closed = (SubscribeRight::Token, PublishRight::Nobody);
+    for _ in 0..2 {
+        assert_eq!(server.node.rights(&name), closed);
+        let published = server.node.publish_one(&name, Publication::text("line"));
+        assert_eq!(published.await, Err(RoomError::Broken));
+    }
+    assert_eq!(server.node.rights(&name), closed);
 }
 
 const TEXT: u8 = 0x81;

@@ -14,16 +14,16 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use serde_json::{Value, json, value::RawValue};
 use slabcast::{
     config::{Config, SubscribeRight},
-    fanout::Fanout,
+    fanout::{Fanout, Pace},
     id::{RoomName, UserId},
-    node::{AccessError, Arrival, Grant, Hooks, Identity, Node, NodeStatus, RpcError, Wish},
+    node::{AccessError, Arrival, Grant, Hooks, Identity, Node, RpcError, Wish},
     publication::{ClientInfo, PayloadKind, Publication},
     server::{
         Peer as From, ServeError, Server,
@@ -31,13 +31,18 @@ use slabcast::{
     },
 };
 use support::{Peer, Response as Answer, TestServer, config, soon, upgrade_request};
-use tokio::{io::AsyncWriteExt as _, sync::mpsc};
+use tokio::{
+    io::AsyncWriteExt as _,
+    sync::{Notify, mpsc},
+};
 
 /// Decides by what stands in the request or in a name, and tells the test what it was asked.
 struct House {
     told: mpsc::UnboundedSender<String>,
     /// How often it was asked who may be where.
     wishes: Arc<AtomicUsize>,
+    /// What a hook waits for.
+    go_on: Arc<Notify>,
 }
 
 impl House {
@@ -139,8 +144,9 @@ impl<F: Fanout> Hooks<F> for House {
                 let answer = json!({"user": client.user.as_str(), "asked": data}).to_string();
                 Ok(RawValue::from_string(answer).unwrap())
             }
-            "sleep" => {
-                tokio::time::sleep(Duration::from_secs(3)).await;
+            "wait" => {
+                self.tell("waiting".to_owned());
+                self.go_on.notified().await;
                 Ok(RawValue::from_string("null".to_owned()).unwrap())
             }
             "lines" => Ok(RawValue::from_string("[\n1,\r\n2]".to_owned()).unwrap()),
@@ -187,6 +193,7 @@ async fn counting_house<F: Fanout>(config: Config) -> (TestServer<F>, Told, Arc<
     let hooks = House {
         told,
         wishes: wishes.clone(),
+        go_on: Arc::default(),
     };
     let builder = Server::<F>::builder(config).hooks(hooks);
     (TestServer::of(builder.bind().await.unwrap()), heard, wishes)
@@ -457,38 +464,36 @@ async fn what_a_hook_is_told_is_in_its_order_and_a_bug_there_costs_nothing_else<
 
 /// A hook that takes long is nobody else's business, though its session reads nothing meanwhile.
 async fn who_waits_for_a_hook_is_not_waited_for<F: Fanout>() {
-    let config = config(|config| config.room_defaults.lag_messages = 64);
-    let (server, mut heard) = house::<F>(config).await;
+    const LAG: usize = 64;
+    let config = config(|config| config.room_defaults.lag_messages = LAG);
+    let (told_to, mut heard) = mpsc::unbounded_channel();
+    let go_on = Arc::new(Notify::new());
+    let hooks = House {
+        told: told_to,
+        wishes: Arc::default(),
+        go_on: go_on.clone(),
+    };
+    let builder = Server::<F>::builder(config).hooks(hooks);
+    let server = TestServer::of(builder.bind().await.unwrap());
     let mut ann = with_cookie(&server, "ann").await;
-    told(&mut heard).await;
     ann.ask(json!({"id": 2, "subscribe": {"channel": "hall"}}))
         .await;
-    told(&mut heard).await;
-    ann.send_json(json!({"id": 3, "rpc": {"method": "sleep"}}))
+    ann.send_json(json!({"id": 3, "rpc": {"method": "wait"}}))
         .await;
-    let status = |status: &NodeStatus| status.rooms.iter().any(|room| room.pending > 0);
-    server
-        .node
-        .publish_one(&room("hall"), Publication::text("0"))
-        .await
-        .unwrap();
-    server.until("the hook", status).await;
-    let began = Instant::now();
-    for at in 0..60 {
-        let publication = Publication::text(at.to_string());
-        server
-            .node
-            .publish_one(&room("hall"), publication)
-            .await
-            .unwrap();
+    while told(&mut heard).await != "waiting" {}
+    // Far beyond where a publisher begins to wait for members that only have no time to run.
+    for at in 0..LAG - 4 {
+        let mut batch = vec![Publication::text(at.to_string())];
+        let at_once = Pace::WithinReach {
+            waited: Duration::ZERO,
+        };
+        let hall = room("hall");
+        let published = server.node.publish_at(&hall, &mut batch, at_once);
+        published.await.unwrap();
+        assert!(batch.is_empty(), "{at} has to wait");
     }
-    // The hook takes three seconds; to wait for its client would take one at least.
-    assert!(
-        began.elapsed() < Duration::from_millis(900),
-        "{:?}",
-        began.elapsed()
-    );
-    for _ in 0..61 {
+    go_on.notify_one();
+    for _ in 0..LAG - 3 {
         ann.next_json().await;
     }
 }

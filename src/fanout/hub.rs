@@ -6,7 +6,7 @@
 //! whoever publishes faster than the task takes it waits for a place, which is the backpressure that
 //! the lock engine doesn't have. The task itself waits for nobody.
 
-use std::{mem, sync::Arc, time::Instant};
+use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
 
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
@@ -82,6 +82,7 @@ impl Fanout for Hub {
         let actor = Actor {
             timeline: Timeline::new(setup),
             clients: Slab::new(),
+            departing: VecDeque::new(),
             growth: Growth::default(),
             is_fresh: false,
             wake_queue: Arc::default(),
@@ -268,6 +269,8 @@ impl Door {
 struct Actor {
     timeline: Timeline,
     clients: Slab<Client>,
+    /// Who has left, and is not let out yet.
+    departing: VecDeque<ClientId>,
     /// Of the feeds, since the members were last told.
     growth: Growth,
     /// How far members are was looked at in this turn.
@@ -295,7 +298,9 @@ impl Actor {
             commands.clear();
             commands.shrink_to(KEPT_MAX);
         }
-        self.let_out();
+        while contained(|| self.let_out()).is_none() {
+            self.break_off();
+        }
         self.tell();
     }
 
@@ -324,8 +329,10 @@ impl Actor {
         self.answers.clear();
     }
 
+    /// One after the other: if a bug breaks it off at one of them, the others are let out the next time.
     fn let_out(&mut self) {
-        for id in self.door.departures() {
+        self.departing.extend(self.door.departures());
+        while let Some(id) = self.departing.pop_front() {
             self.dismiss(id);
         }
     }

@@ -79,7 +79,8 @@ impl Fanout for Registry {
     }
 
     async fn presence(&self) -> Vec<Arc<ClientInfo>> {
-        client::presence(&self.clients.read())
+        self.whole(|| client::presence(&self.clients.read()))
+            .unwrap_or_default()
     }
 
     async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, HistoryRefusal> {
@@ -96,8 +97,11 @@ impl Fanout for Registry {
     }
 
     async fn status(&self) -> RoomStatus {
-        let order = self.order.lock();
-        order.status(&self.clients.read())
+        let status = self.whole(|| {
+            let order = self.order.lock();
+            order.status(&self.clients.read())
+        });
+        status.unwrap_or_default()
     }
 
     async fn tidy(&self, now: Instant) {

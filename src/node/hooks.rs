@@ -20,11 +20,11 @@ use crate::{
 /// What the embedder decides itself. Every question has the server's own answer unless it is asked
 /// here; whatever the server API and the embedder do themselves is not asked about.
 ///
-/// A hook is awaited by the connection that it is about, which reads and writes nothing meanwhile: one
-/// that takes long holds up nobody else, but for the second that those wait who publish in a busy room
-/// of its client's. So what a hook publishes there, it publishes by [`Node::publish_at`] with
-/// [`Pace::Now`](crate::fanout::Pace::Now): by [`Node::publish_one`], it would wait for its own client.
-/// One that panics ends its connection.
+/// A hook is awaited by the connection that it is about, which reads and writes nothing meanwhile, not
+/// even its close: bound what may take long by [`tokio::time::timeout`]. It holds up nobody else, but
+/// its client lags if more is said meanwhile than its rooms hold for it. Where it is about a request
+/// (`/ws/{room}`, `/sse/{room}`), it is dropped with that if the peer goes: spawn what has to be
+/// finished. One that panics ends its connection.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -125,7 +125,7 @@ pub trait Hooks<F: Fanout>: Send + Sync + 'static {
         async {}
     }
 
-    /// A client has left a room, once for each time that it joined, whatever ended it but a panic.
+    /// A client has left a room, once for each time that it joined, whatever ended it.
     fn left(
         &self,
         node: &Arc<Node<F>>,

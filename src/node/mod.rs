@@ -189,10 +189,13 @@ impl<F: Fanout> Node<F> {
     pub fn rights(&self, name: &RoomName) -> (SubscribeRight, PublishRight) {
         match self.rooms.find(name) {
             Some(room) => room.rights(),
-            None => {
-                let config = self.config.room(name.namespace());
-                (config.subscribe, config.publish)
-            }
+            None => match self.rooms.kept(name) {
+                Some(config) => (config.subscribe, config.publish),
+                None => {
+                    let config = self.config.room(name.namespace());
+                    (config.subscribe, config.publish)
+                }
+            },
         }
     }
 
@@ -201,7 +204,8 @@ impl<F: Fanout> Node<F> {
     /// already stays as it is. It is made whatever the limit of rooms
     /// says, and is one of them for those who come later.
     pub fn keep_room(&self, name: &RoomName, config: &RoomConfig) {
-        self.rooms.add(Arc::new(self.open(name, config).kept()));
+        self.rooms.keep(name, config);
+        self.open_kept(name, config);
     }
 
     /// Admits `newcomer` to the room of that name, which comes into being if it is not there.
@@ -465,6 +469,12 @@ impl<F: Fanout> Node<F> {
     /// The room of that name, which is made if there are fewer than `rooms_max`, or if others can be
     /// let go for it.
     fn room_within(&self, name: &RoomName, rooms_max: usize) -> Result<Arc<Room<F>>, RoomError> {
+        if let Some(room) = self.rooms.find(name) {
+            return Ok(room);
+        }
+        if let Some(config) = self.rooms.kept(name) {
+            return Ok(self.open_kept(name, &config));
+        }
         let open = || self.open(name, self.config.room(name.namespace()));
         loop {
             match self.rooms.find_or_add(name, rooms_max, open) {
@@ -476,6 +486,13 @@ impl<F: Fanout> Node<F> {
                 }
             }
         }
+    }
+
+    /// The room of that name, which is made if it is not there, whatever the limit says.
+    fn open_kept(&self, name: &RoomName, config: &RoomConfig) -> Arc<Room<F>> {
+        let open = || self.open(name, config).kept();
+        let made = self.rooms.find_or_add(name, usize::MAX, open);
+        made.expect("there is no limit for it")
     }
 
     fn open(&self, name: &RoomName, config: &RoomConfig) -> Room<F> {

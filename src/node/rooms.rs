@@ -17,6 +17,7 @@ use std::{
 
 use super::Room;
 use crate::{
+    config::RoomConfig,
     fanout::{Fanout, Vacancy},
     id::RoomName,
     metrics::Counter,
@@ -29,6 +30,9 @@ pub(super) struct Rooms<F: Fanout> {
     /// First in the lock order; held for a look-up or a change, and no room's lock is taken under it.
     /// Read by every subscribe, written when rooms appear and go.
     by_name: RwLock<HashMap<RoomName, Arc<Room<F>>>>,
+    /// The options of rooms that are kept, for those that a bug has ended: nobody is let in there by
+    /// other ones. Taken alone, by whoever finds no room of a name.
+    kept: RwLock<HashMap<RoomName, RoomConfig>>,
     /// Taken alone: when a room's last member leaves or its first comes back, and by whoever publishes
     /// where nobody is.
     vacant: Mutex<Queue<F>>,
@@ -79,6 +83,7 @@ impl<F: Fanout> Default for Rooms<F> {
         };
         Self {
             by_name: RwLock::default(),
+            kept: RwLock::default(),
             vacant: Mutex::new(vacant),
         }
     }
@@ -105,10 +110,15 @@ impl<F: Fanout> Rooms<F> {
         self.by_name.read().get(name).cloned()
     }
 
-    /// Adds `room`, unless there is one of its name.
-    pub(super) fn add(&self, room: Arc<Room<F>>) {
-        let mut by_name = self.by_name.write();
-        by_name.entry(room.name().clone()).or_insert(room);
+    /// Keeps the room of that name, with those options from the next time on when it is made.
+    pub(super) fn keep(&self, name: &RoomName, config: &RoomConfig) {
+        let before = self.kept.write().insert(name.clone(), config.clone());
+        drop(before);
+    }
+
+    /// The options of the room of that name, if it is kept.
+    pub(super) fn kept(&self, name: &RoomName) -> Option<RoomConfig> {
+        self.kept.read().get(name).cloned()
     }
 
     /// The room of that name, which `open` makes if there are fewer than `rooms_max`.

@@ -49,7 +49,8 @@ impl<F: Fanout> Builder<F> {
     /// another site's page can't post here; it still can have a browser GET), requests in a second,
     /// and that the body is no longer than `limits.message_bytes` and there within
     /// `timeouts.request_body`. Where it came from is [`Peer`](super::Peer), an extension of the
-    /// request. A GET route answers HEAD, too. At a path of ours, the handler takes its place.
+    /// request. A GET route answers HEAD, too. At a path of ours, the handler takes its place. If the peer goes
+    /// before it is answered, the handler is dropped where it waits: spawn what has to be finished.
     #[must_use]
     pub fn route<H, A>(mut self, method: Method, path: &str, handler: H) -> Self
     where

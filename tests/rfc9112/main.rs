@@ -89,7 +89,7 @@ async fn outcome(addr: SocketAddr, request: &[u8]) -> (Outcome, String) {
     let statuses: Vec<u16> = statuses.collect();
     let outcome = match statuses[..] {
         [] => Closed,
-        [101, ..] => Upgraded,
+        [101] => Upgraded,
         [status] => Refused(status),
         [status, 200] if answers.ends_with("\r\n\r\nok\n") => Answered(status),
         _ => panic!("{answers}"),
