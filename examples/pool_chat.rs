@@ -13,7 +13,7 @@ use std::{error::Error, sync::Arc};
 use bytes::Bytes;
 use serde_json::json;
 use slabcast::{
-    fanout::{Fanout, Pace, Registry},
+    fanout::{Fanout, Registry},
     id::RoomName,
     node::{AccessError, Hooks, Node},
     publication::{ClientInfo, PayloadKind, Publication},
@@ -70,9 +70,8 @@ impl Pool {
             return;
         }
         let news = Publication::new(PayloadKind::Json, message(TEXT, what.as_bytes()));
-        // At once: who comes hears nothing before his hook has ended, so it must not wait for him. How
-        // many hear it is known at the moment when it is said, whoever comes and goes meanwhile.
-        match node.publish_at(room, &mut vec![news], Pace::Now).await {
+        // How many hear it is known at the moment when it is said, whoever comes and goes meanwhile.
+        match node.publish_one(room, news).await {
             Ok(receipt) => eprintln!("{what} {}: {} in the pool", client.client, receipt.members),
             Err(error) => eprintln!("{what} {}: {error}", client.client),
         }

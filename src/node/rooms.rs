@@ -112,8 +112,7 @@ impl<F: Fanout> Rooms<F> {
 
     /// Keeps the room of that name, with those options from the next time on when it is made.
     pub(super) fn keep(&self, name: &RoomName, config: &RoomConfig) {
-        let before = self.kept.write().insert(name.clone(), config.clone());
-        drop(before);
+        self.kept.write().insert(name.clone(), config.clone());
     }
 
     /// The options of the room of that name, if it is kept.
