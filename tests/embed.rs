@@ -26,7 +26,7 @@ use slabcast::{
     node::{AccessError, Arrival, Grant, Hooks, Identity, Node, RpcError, Wish},
     publication::{ClientInfo, PayloadKind, Publication},
     server::{
-        Peer as From, ServeError, Server,
+        PathParameters, Peer as From, ServeError, Server,
         http::{Method, Request, Response, StatusCode},
     },
 };
@@ -75,6 +75,7 @@ impl<F: Fanout> Hooks<F> for House {
         let cookie = arrival.head.headers.get("cookie");
         let data = arrival.data.map(RawValue::get);
         match (cookie.map(|cookie| cookie.to_str().unwrap()), data) {
+            (Some("user=later"), _) => Err(AccessError::Unavailable("no database".to_owned())),
             (Some("user=none"), _) => Err(AccessError::Forbidden("not you".to_owned())),
             (Some(cookie), _) => Ok(Some(named(cookie.strip_prefix("user=").unwrap()))),
             (None, Some(r#"{"as":"data"}"#)) => Ok(Some(named("data"))),
@@ -259,6 +260,15 @@ async fn a_hook_says_who_connects<F: Fanout>() {
     let frame = refused.close_frame().await;
     assert!(frame.reason.contains("not you"), "{frame:?}");
 
+    // What fails at present does not send anybody away for good.
+    let mut later = Peer::connect_with(server.addr, path, Some(("cookie", "user=later"))).await;
+    later.send_json(json!({"id": 1, "connect": {}})).await;
+    assert_eq!(later.close_code().await, 3004);
+    let plain = with_header(
+        &upgrade_request("/ws/hall", server.addr),
+        "cookie: user=later",
+    );
+    assert_eq!(ask(&server, &plain).await.status, 503);
     let plain = with_header(
         &upgrade_request("/ws/hall", server.addr),
         "cookie: user=none",
@@ -623,7 +633,10 @@ async fn with_routes<F: Fanout>() -> TestServer<F> {
             |_, request: Request<Bytes>| async move {
                 let From(peer) = *request.extensions().get::<From>().unwrap();
                 assert_eq!(peer.ip(), IpAddr::from([127, 0, 0, 1]));
-                Response::new(format!("hello from {}", request.uri()).into())
+                let path = request.extensions().get::<PathParameters>().unwrap();
+                let (name, uri) = (path.get("name").unwrap(), request.uri());
+                assert_eq!(path.get("other"), None);
+                Response::new(format!("hello {name} from {uri}").into())
             },
         )
         .route(Method::POST, "/orders", |node, request| async move {
@@ -645,10 +658,10 @@ async fn own_routes_are_answered_beside_ours<F: Fanout>() {
     let server = with_routes::<F>().await;
     let request =
         |line: &str, rest: &str| format!("{line} HTTP/1.1\r\nhost: {}\r\n{rest}\r\n", server.addr);
-    let hello = ask(&server, &request("GET /hello/you?x=1", "")).await;
+    let hello = ask(&server, &request("GET /hello/you%20there?x=1", "")).await;
     assert_eq!(
         (hello.status, &*hello.body),
-        (200, "hello from /hello/you?x=1")
+        (200, "hello you there from /hello/you%20there?x=1")
     );
     assert_eq!(hello.header("x-content-type-options"), Some("nosniff"));
     // With ours, a form on an own page would be sent with an origin of `null`.

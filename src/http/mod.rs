@@ -44,8 +44,8 @@ use api::{Api, ApiKey, Call};
 use assets::Assets;
 use gate::Gate;
 use metrics::RequestCounts;
-pub use routes::Peer;
 pub(crate) use routes::{OwnRoutes, Router, page};
+pub use routes::{PathParameters, Peer};
 pub(crate) use stream::HttpStream;
 pub(crate) use takeover::Handover;
 use takeover::Takeover;
@@ -229,7 +229,11 @@ impl<F: Fanout> Http<F> {
             return Err(Refusal::method_not_allowed(request.method(), &methods));
         }
         match route {
-            Route::Own(index) => self.own(connection, request, &host, index).await,
+            Route::Own(index) => {
+                let parameters = PathParameters::new(matched.params.iter());
+                self.own(connection, request, &host, (index, parameters))
+                    .await
+            }
             Route::Page => Ok(self.assets.page(request, &host)),
             Route::Asset => self
                 .assets

@@ -9,6 +9,7 @@ use hyper::{
     body::Incoming,
     header::{self, HeaderValue},
 };
+use percent_encoding::percent_decode_str;
 
 use super::{Answer, Connection, Http, Route, answer::Refusal, body, gate::Host};
 use crate::{fanout::Fanout, id::RoomName, node::Node};
@@ -16,6 +17,28 @@ use crate::{fanout::Fanout, id::RoomName, node::Node};
 /// Where a request of the embedder's came from: an extension of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
+
+/// What stood in a request's path in the place of the parts in braces: an extension of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PathParameters(Vec<(String, String)>);
+
+impl PathParameters {
+    pub(super) fn new<'a>(found: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        Self(
+            found
+                .map(|(name, text)| (name.to_owned(), decoded(text)))
+                .collect(),
+        )
+    }
+
+    /// What stood in the place of `{name}`, percent-decoded; what is no UTF-8 is replaced.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(other, _)| other == name);
+        found.map(|(_, text)| text.as_str())
+    }
+}
 
 /// Answers one request.
 type Handler<F> = dyn Fn(Arc<Node<F>>, Request<Bytes>) -> Answering + Send + Sync;
@@ -164,7 +187,7 @@ impl<F: Fanout> Http<F> {
         connection: &Connection,
         request: &mut Request<Incoming>,
         host: &Host,
-        index: usize,
+        (index, parameters): (usize, PathParameters),
     ) -> Result<Answer, Refusal> {
         let handlers = match &self.router.own.routes[index].1 {
             OwnRoute::Plain(room) => {
@@ -182,6 +205,7 @@ impl<F: Fanout> Http<F> {
         *whole.uri_mut() = request.uri().clone();
         *whole.headers_mut() = request.headers().clone();
         whole.extensions_mut().insert(Peer(connection.peer));
+        whole.extensions_mut().insert(parameters);
         // What a GET answers, a HEAD asks about: hyper leaves the body out.
         let is_it = |method: &Method| {
             method == request.method()

@@ -304,6 +304,8 @@ impl From<AccessError> for Refusal {
             }
             AccessError::Name(_) => Self::bad_request(message),
             AccessError::Forbidden(_) => Self::new(StatusCode::FORBIDDEN, message),
+            AccessError::Unavailable(_) => Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+                .with(header::RETRY_AFTER, HeaderValue::from_static("5")),
             AccessError::UserLimit { .. } => Self::too_many(message),
         }
     }

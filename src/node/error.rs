@@ -66,6 +66,8 @@ pub enum AccessError {
     Name(NameError),
     /// He is known, and may not; with why.
     Forbidden(String),
+    /// Nobody knows at present, for something fails that would be asked; with what. He may try again.
+    Unavailable(String),
     /// He has as many connections as he may.
     UserLimit {
         /// The limit.
@@ -77,7 +79,9 @@ impl fmt::Display for AccessError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expired => f.write_str("the token has expired, get a new one"),
-            Self::Unproven(detail) | Self::Forbidden(detail) => f.write_str(detail),
+            Self::Unproven(detail) | Self::Forbidden(detail) | Self::Unavailable(detail) => {
+                f.write_str(detail)
+            }
             Self::Name(error) => error.fmt(f),
             Self::UserLimit { connections_max } => write!(
                 f,
@@ -110,6 +114,7 @@ impl From<&AccessError> for ErrorCode {
             AccessError::Expired => Self::TokenExpired,
             AccessError::Name(_) => Self::BadRequest,
             AccessError::UserLimit { .. } => Self::LimitExceeded,
+            AccessError::Unavailable(_) => Self::Internal,
             AccessError::Unproven(_) | AccessError::Forbidden(_) => Self::PermissionDenied,
         }
     }
@@ -121,6 +126,8 @@ impl From<AccessError> for Close {
             AccessError::Expired => CloseReason::Expired,
             AccessError::Unproven(_) | AccessError::Name(_) => CloseReason::BadToken,
             AccessError::Forbidden(_) => CloseReason::PermissionDenied,
+            // Of all ends, the one that lets a client come back.
+            AccessError::Unavailable(_) => CloseReason::Internal,
             AccessError::UserLimit { .. } => CloseReason::UserLimit,
         };
         Self::new(reason, error.to_string())

@@ -48,8 +48,8 @@ impl<F: Fanout> Builder<F> {
     /// What is checked for our own routes is checked before: `Host`, `Origin` if there is one (so that
     /// another site's page can't post here; it still can have a browser GET), requests in a second,
     /// and that the body is no longer than `limits.message_bytes` and there within
-    /// `timeouts.request_body`. Where it came from is [`Peer`](super::Peer), an extension of the
-    /// request. A GET route answers HEAD, too. At a path of ours, the handler takes its place. If the peer goes
+    /// `timeouts.request_body`. What stood in the braces is [`PathParameters`](super::PathParameters),
+    /// and where it came from is [`Peer`](super::Peer): both are extensions of the request. A GET route answers HEAD, too. At a path of ours, the handler takes its place. If the peer goes
     /// before it is answered, the handler is dropped where it waits: spawn what has to be finished.
     #[must_use]
     pub fn route<H, A>(mut self, method: Method, path: &str, handler: H) -> Self

@@ -26,7 +26,7 @@ mod descriptors;
 use accept::Acceptor;
 pub use builder::Builder;
 
-pub use crate::http::Peer;
+pub use crate::http::{PathParameters, Peer};
 /// The types of requests and answers, and of what they are made of.
 pub use ::http;
 
