@@ -94,7 +94,7 @@ test-package: $(BUILD) ## units, container file, completions and manual page
 # Those of the fan-out by itself are built without the rest, and last: whatever was built with it would
 # stand in their place. An example that needs more says so in Cargo.toml, by its `required-features`.
 test-examples: ## the examples as programs, by PyPI `websockets`, and their pages in Chromium
-	$(CARGO) build $(LOCKED) --no-default-features --features server --examples
+	$(CARGO) build $(LOCKED) --examples
 	$(CARGO) build $(LOCKED) --no-default-features --examples
 	@export SLABCAST_EXAMPLES=$(TARGET)/debug/examples; for suite in examples example-pages; do tests/clients/run.sh $$suite; done
 

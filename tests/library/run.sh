@@ -28,8 +28,6 @@ check() {
   say "clippy and documentation with $name"
   cargo clippy "${locked[@]}" --no-default-features "$@" --lib -- -D warnings
   RUSTDOCFLAGS='-D warnings' cargo doc "${locked[@]}" --no-default-features "$@" --no-deps --lib
-  say "the examples in the documentation with $name"
-  cargo test "${locked[@]}" --no-default-features "$@" --doc
 }
 
 # The names of the crates that come with the library, one a line.
@@ -84,10 +82,14 @@ run_outside() {
 }
 
 check 'no features'
-say 'its tests and examples with no features'
+say 'its tests and examples, and those in its documentation, with no features'
+cargo test "${locked[@]}" --no-default-features --doc
 cargo clippy "${locked[@]}" --no-default-features --lib --examples --test room -- -D warnings
 cargo test "${locked[@]}" --no-default-features --lib --test room
 check 'the server' --features server
+# They are run with the program's features, like those in the documentation: one build less.
+say 'the examples with the server'
+cargo clippy "${locked[@]}" --no-default-features --features server --examples -- -D warnings
 count_crates
 run_outside
 say 'all of it is well'
