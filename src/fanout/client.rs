@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use slab::Slab;
 
-use super::{Dialect, Newcomer, timeline::Growth};
+use super::{Dialect, Newcomer, growth::Growth};
 use crate::{
     close::{Close, CloseReason},
     id::ClientId,

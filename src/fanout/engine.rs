@@ -3,6 +3,7 @@
 
 pub use super::{
     client::{Client, presence, shrink, take, tell},
-    timeline::{Admitted, Growth, Timeline},
+    growth::Growth,
+    timeline::{Admitted, Timeline},
     wake_queue::WakeQueue,
 };

@@ -15,7 +15,8 @@ use super::{
     Admission, BROKEN, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
     Receipt, Retired, RoomSetup, RoomStatus, Vacancy,
     client::{self, Client},
-    timeline::{Growth, Timeline},
+    growth::Growth,
+    timeline::Timeline,
     wake_queue::WakeQueue,
 };
 use crate::{

@@ -46,6 +46,7 @@ use crate::{
 
 mod client;
 pub mod engine;
+mod growth;
 mod hub;
 mod patience;
 mod registry;

@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use hyper::{
     Request, StatusCode,
     body::{Body as _, Incoming},
-    header::{self, HeaderMap, HeaderValue},
+    header::{self, HeaderMap},
 };
 use tokio::time::timeout;
 
@@ -41,7 +41,7 @@ pub(super) async fn read(
         .await
         .unwrap_or_else(|_| {
             let message = format!("the body did not come within {deadline:?}");
-            Err(closing(Refusal::new(StatusCode::REQUEST_TIMEOUT, message)))
+            Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, message).closing())
         })
 }
 
@@ -51,10 +51,11 @@ async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, Refusal
     let mut bytes = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            closing(Refusal::bad_request(format!(
+            Refusal::bad_request(format!(
                 "the body can't be read to its end: {error} (send as many bytes as Content-Length \
                  says, or whole chunks)"
-            )))
+            ))
+            .closing()
         })?;
         let Ok(data) = frame.into_data() else {
             continue;
@@ -80,12 +81,7 @@ async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, Refusal
 
 fn too_long(bytes_max: usize) -> Refusal {
     let message = format!("a body of more than {bytes_max} bytes (limits.message_bytes)");
-    closing(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message))
-}
-
-/// What is left of the body would be taken for the next request.
-fn closing(refusal: Refusal) -> Refusal {
-    refusal.with(header::CONNECTION, HeaderValue::from_static("close"))
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message).closing()
 }
 
 /// `body` as text.

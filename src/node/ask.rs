@@ -171,13 +171,12 @@ impl<F: Fanout> Node<F> {
         room: &RoomName,
     ) -> Result<(Identity, Grant), AccessError> {
         let (right, _) = self.rights(room);
-        let own = |credentials| self.access.admit(credentials, room, right);
         let (identity, by_rules) = match self.ask_who(head, credentials, None).await? {
             Some(identity) => {
                 let grant = self.access.grant(&identity.user, room, right, "");
                 (identity, grant)
             }
-            None => match own(credentials) {
+            None => match self.access.admit(credentials, room, right) {
                 Ok((identity, grant)) => (identity, Ok(grant)),
                 // The rules let him in, but not there. The hooks may.
                 Err(error @ AccessError::Forbidden(_)) if self.hooks.is_some() => {

@@ -79,8 +79,8 @@ mod tests {
     use crate::{
         config::Config,
         fanout::{Admission, CatchUp, Newcomer, Pace, Registry},
-        id::{RoomName, UserId},
-        node::{Subscription, TIDY_INTERVAL, Tongue},
+        id::RoomName,
+        node::{Subscription, Tongue, house::TIDY_INTERVAL},
         notifier::Notifier,
         outbox::Outbox,
         publication::{ClientInfo, PayloadKind, Publication},
@@ -109,11 +109,7 @@ mod tests {
         let name = RoomName::parse(name).unwrap();
         let mut outbox = Outbox::new(Arc::new(Notifier::default()), node.deliveries().clone());
         let newcomer = Newcomer {
-            info: Arc::new(ClientInfo {
-                client: "reader".into(),
-                user: UserId::default(),
-                encoded: Box::default(),
-            }),
+            info: Arc::new(ClientInfo::anonymous("reader")),
             dialect: Tongue::Plain.dialect(),
             seat: outbox.vacant_seat(),
         };

@@ -128,7 +128,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what everybody has had is one frame too many",
-        "src/fanout/timeline.rs",
+        "src/fanout/growth.rs",
         ((
             "            grown.feed.raise_low_water(grown.low_water);",
             "            grown.feed.raise_low_water(grown.low_water + 1);",
