@@ -27,6 +27,7 @@ use crate::{
     fanout::Fanout,
     node::Node,
     notifier::{Call, Instruction, Notifier, Summons},
+    outbox::Lag,
 };
 
 mod clock;
@@ -367,13 +368,21 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
     /// Writes what waits, as far as the socket takes it.
     fn flush(&mut self) -> Result<(), Close> {
         loop {
-            while let Err(lag) = self.rooms.outbox.gather() {
-                self.dialect.lagged(&mut self.rooms, lag)?;
+            while let Err(lag) = self.gather() {
+                self.rooms.resolve(lag)?;
             }
             if !self.write()? {
                 return Ok(());
             }
         }
+    }
+
+    /// Takes in hand what waits, and before it what was left out.
+    fn gather(&mut self) -> Result<(), Lag> {
+        for gap in self.rooms.gaps() {
+            self.dialect.put_gap(&gap, self.rooms.outbox.replies());
+        }
+        self.rooms.outbox.gather()
     }
 
     /// Writes once, and tells whether it is worth trying again.
@@ -418,7 +427,7 @@ impl<F: Fanout, D: Dialect<F>> Session<F, D> {
                 self.rooms.outbox.set_stalled(true);
                 loop {
                     self.write_all().await?;
-                    match self.rooms.outbox.gather() {
+                    match self.gather() {
                         Ok(()) if self.rooms.outbox.has_in_hand() => {}
                         Ok(()) => break,
                         Err(lag) => self.rooms.leave(lag.key),

@@ -39,6 +39,8 @@ pub(super) struct Rooms<F: Fanout> {
     pub(super) outbox: Outbox,
     /// Few enough that looking through them is quicker than hashing a name.
     joined: Vec<Joined<F>>,
+    /// What it has still to be told that it has not had: one for each room, however often.
+    gaps: Vec<Gap>,
     /// The first of all expiries, the identity's and the memberships'.
     next_expiry: Option<Instant>,
     patience: Patience,
@@ -108,6 +110,7 @@ impl<F: Fanout> Rooms<F> {
             _place: None,
             outbox,
             joined: Vec::new(),
+            gaps: Vec::new(),
             next_expiry: None,
             patience: Patience::default(),
             departures,
@@ -418,10 +421,11 @@ impl<F: Fanout> Rooms<F> {
         Ok(single.pop())
     }
 
-    /// Does what the room's policy says about this session's lag.
-    pub(super) fn resolve(&mut self, lag: Lag) -> Result<Option<Gap>, Close> {
+    /// Does what the room's policy says about this session's lag. What that leaves out is [told](Self::gaps)
+    /// when something can be written again: until then it may become more.
+    pub(super) fn resolve(&mut self, lag: Lag) -> Result<(), Close> {
         let Some(joined) = self.joined.iter().find(|joined| joined.key == lag.key) else {
-            return Ok(None);
+            return Ok(());
         };
         let room = joined.subscription.room();
         let to = match room.slow() {
@@ -432,8 +436,24 @@ impl<F: Fanout> Rooms<F> {
             SlowPolicy::Skip => SkipTo::Oldest,
             SlowPolicy::Latest => SkipTo::Newest,
         };
-        let room = room.name().clone();
         let skipped = self.outbox.skip(lag.key, to);
-        Ok((skipped > 0).then_some(Gap { room, skipped }))
+        match self.gaps.iter_mut().find(|gap| gap.room == *room.name()) {
+            Some(gap) => gap.skipped += skipped,
+            None if skipped > 0 => self.gaps.push(Gap {
+                room: room.name().clone(),
+                skipped,
+            }),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// What is still to be told before anything else of these rooms, if all is written that came before.
+    pub(super) fn gaps(&mut self) -> Vec<Gap> {
+        if self.outbox.has_in_hand() {
+            Vec::new()
+        } else {
+            mem::take(&mut self.gaps)
+        }
     }
 }

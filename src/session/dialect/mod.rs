@@ -2,7 +2,7 @@
 
 use super::{
     clock::Rhythm,
-    rooms::Rooms,
+    rooms::{Gap, Rooms},
     socket::{Inbound, Socket},
 };
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
     id::RoomName,
     node::Budget,
     notifier::Instruction,
-    outbox::Lag,
 };
 
 mod centrifugo;
@@ -95,6 +94,6 @@ pub(super) trait Dialect<F: Fanout>: Send {
         std::future::ready(())
     }
 
-    /// The session is too far behind in one of its rooms.
-    fn lagged(&mut self, rooms: &mut Rooms<F>, lag: Lag) -> Result<(), Close>;
+    /// Appends that something was left out for a session that was too far behind.
+    fn put_gap(&self, gap: &Gap, out: &mut Vec<u8>);
 }

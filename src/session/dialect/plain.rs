@@ -12,10 +12,12 @@ use crate::{
     id::RoomName,
     node::{Budget, Grant, Identity, Spending, Tongue},
     notifier::{Instruction, SeatKey},
-    outbox::Lag,
     protocol::plain::{self, Since},
     publication::{PayloadKind, Publication},
-    session::{rooms::Rooms, socket::Inbound},
+    session::{
+        rooms::{Gap, Rooms},
+        socket::Inbound,
+    },
 };
 
 /// A peer in one room.
@@ -168,11 +170,8 @@ impl<F: Fanout> Dialect<F> for Plain {
         frame::put(rooms.outbox.replies(), FrameKind::Ping, &[]);
     }
 
-    fn lagged(&mut self, rooms: &mut Rooms<F>, lag: Lag) -> Result<(), Close> {
-        if let Some(gap) = rooms.resolve(lag)? {
-            plain::put_gap(rooms.outbox.replies(), gap.skipped);
-        }
-        Ok(())
+    fn put_gap(&self, gap: &Gap, out: &mut Vec<u8>) {
+        plain::put_gap(out, gap.skipped);
     }
 }
 

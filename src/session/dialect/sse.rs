@@ -12,11 +12,10 @@ use crate::{
     id::RoomName,
     node::{Grant, Identity, Tongue},
     notifier::Instruction,
-    outbox::Lag,
     protocol::{plain::Since, sse},
     session::{
         clock::Rhythm,
-        rooms::{Rooms, Welcome},
+        rooms::{Gap, Rooms, Welcome},
         socket::Socket,
     },
 };
@@ -154,11 +153,8 @@ impl<F: Fanout> Dialect<F> for Sse {
         rooms.outbox.replies().extend_from_slice(sse::COMMENT);
     }
 
-    fn lagged(&mut self, rooms: &mut Rooms<F>, lag: Lag) -> Result<(), Close> {
-        if let Some(gap) = rooms.resolve(lag)? {
-            sse::put_gap(rooms.outbox.replies(), Some(gap.skipped));
-        }
-        Ok(())
+    fn put_gap(&self, gap: &Gap, out: &mut Vec<u8>) {
+        sse::put_gap(out, Some(gap.skipped));
     }
 }
 

@@ -8,8 +8,10 @@ use crate::{
     fanout::Fanout,
     frame::{self, FrameKind},
     notifier::Instruction,
-    outbox::Lag,
-    session::{clock::Rhythm, rooms::Rooms},
+    session::{
+        clock::Rhythm,
+        rooms::{Gap, Rooms},
+    },
 };
 
 /// Between two looks.
@@ -61,9 +63,8 @@ impl<F: Fanout> Dialect<F> for StatusStream {
         frame::put(rooms.outbox.replies(), FrameKind::Text, &[&text]);
     }
 
-    fn lagged(&mut self, _: &mut Rooms<F>, _: Lag) -> Result<(), Close> {
+    fn put_gap(&self, _: &Gap, _: &mut Vec<u8>) {
         // It is in no room that it could fall behind in.
-        Ok(())
     }
 }
 

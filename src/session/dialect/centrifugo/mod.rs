@@ -13,7 +13,6 @@ use crate::{
     id::{RoomName, UserId},
     node::{Budget, RequestHead, Spending, Tongue},
     notifier::{Instruction, SeatKey},
-    outbox::Lag,
     protocol::centrifugo::{
         Command, CommandError, ErrorCode, Request,
         command::commands,
@@ -21,7 +20,12 @@ use crate::{
         reply::Replies,
     },
     publication::Publication,
-    session::{REPLY_BYTES_MAX, clock::Rhythm, rooms::Rooms, socket::Inbound},
+    session::{
+        REPLY_BYTES_MAX,
+        clock::Rhythm,
+        rooms::{Gap, Rooms},
+        socket::Inbound,
+    },
 };
 
 mod commands;
@@ -299,11 +303,8 @@ impl<F: Fanout> Dialect<F> for Centrifugo {
         }
     }
 
-    fn lagged(&mut self, rooms: &mut Rooms<F>, lag: Lag) -> Result<(), Close> {
-        if let Some(gap) = rooms.resolve(lag)? {
-            push::put_gap(rooms.outbox.replies(), &gap.room, gap.skipped);
-        }
-        Ok(())
+    fn put_gap(&self, gap: &Gap, out: &mut Vec<u8>) {
+        push::put_gap(out, &gap.room, gap.skipped);
     }
 }
 
