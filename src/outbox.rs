@@ -6,7 +6,7 @@
 //! Only whole frames are started, in this order: what is in hand, then replies, then rooms in the
 //! order in which they rang. Frames count as delivered when their last byte was taken.
 
-use std::{collections::VecDeque, io::IoSlice, mem, sync::Arc};
+use std::{collections::VecDeque, io::IoSlice, mem, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use slab::Slab;
@@ -153,10 +153,14 @@ impl Outbox {
     }
 
     /// Notes whether what is in hand can be written at present. While it can't, publishers don't wait
-    /// for this session to catch up, and it lags instead.
+    /// for this session to catch up, and it lags instead: the sooner, the longer it has taken nothing,
+    /// where there is little memory left.
     pub fn set_stalled(&mut self, is_stalled: bool) {
         if self.is_stalled != is_stalled {
             self.is_stalled = is_stalled;
+            if is_stalled {
+                self.notifier.note_stalled(Instant::now());
+            }
             for (_, cursor) in &self.cursors {
                 cursor.seat.set_stalled(is_stalled);
             }
@@ -255,7 +259,8 @@ impl Outbox {
         let from = cursor.seat.position();
         let target = match to {
             SkipTo::Oldest => bounds.oldest,
-            SkipTo::Newest => bounds.end.saturating_sub(1),
+            // Where nothing is left, not even that.
+            SkipTo::Newest => bounds.oldest.max(bounds.end.saturating_sub(1)),
         };
         cursor.next = target.max(from);
         cursor.seat.settle(cursor.next);
