@@ -7,8 +7,9 @@
 use std::{
     collections::VecDeque,
     mem,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     id::RoomName,
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 
@@ -28,6 +29,15 @@ pub type SeatKey = u32;
 pub struct Notifier {
     /// In the lock order this is `outbox`. Held for a push or a swap; the wake-up comes after it.
     state: Mutex<State>,
+    /// When its session was last stalled, if it ever was, in [`milliseconds`]. Relaxed: who looks at the
+    /// moment at which that changes may be wrong about it.
+    stalled_since_ms: AtomicU32,
+}
+
+/// From the first call to `at`. Begins anew after seven weeks, which nobody is stalled for.
+fn milliseconds(at: Instant) -> u32 {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    at.saturating_duration_since(*FIRST).as_millis() as u32
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +131,12 @@ impl Notifier {
     /// Forgets that `key` rang: the seat is gone, and its key may be given out again.
     pub fn forget(&self, key: SeatKey) {
         self.state.lock().ready.retain(|&other| other != key);
+    }
+
+    /// Notes that its session is stalled from `now` on.
+    pub fn note_stalled(&self, now: Instant) {
+        self.stalled_since_ms
+            .store(milliseconds(now), Ordering::Relaxed);
     }
 
     fn ring(&self, key: SeatKey) {
@@ -220,6 +236,13 @@ impl Seat {
     /// Whether the session can't write at present, and will lag if that goes on.
     pub fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is, and was for so `long` at the time `now`: it has taken nothing since.
+    pub fn is_stalled_for(&self, long: Duration, now: Instant) -> bool {
+        let since = self.notifier.stalled_since_ms.load(Ordering::Relaxed);
+        let stalled_ms = milliseconds(now).wrapping_sub(since);
+        self.is_stalled() && Duration::from_millis(stalled_ms.into()) >= long
     }
 
     /// Notes whether the session can write.

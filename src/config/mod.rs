@@ -168,7 +168,7 @@ pub struct Limits {
     /// What all rooms' histories may hold together, in bytes of payload.
     #[serde(with = "units::size")]
     pub history_bytes: usize,
-    /// What all rooms may hold together for members that have not read it, in bytes of encoded frames.
+    /// What all rooms may hold together for members that have not read it, in bytes of buffers.
     #[serde(with = "units::size")]
     pub feed_bytes: usize,
 }

@@ -6,7 +6,12 @@
 //! whoever publishes faster than the task takes it waits for a place, which is the backpressure that
 //! the lock engine doesn't have. The task itself waits for nobody.
 
-use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
@@ -70,6 +75,7 @@ enum Command {
     RemoveHistory(oneshot::Sender<Result<(), HistoryRefusal>>),
     Status(oneshot::Sender<RoomStatus>),
     Tidy(Instant, oneshot::Sender<()>),
+    Relieve(Duration, Instant, oneshot::Sender<()>),
     /// Somebody has left, and nothing else.
     Look,
 }
@@ -156,6 +162,12 @@ impl Fanout for Hub {
 
     async fn tidy(&self, now: Instant) {
         self.ask(|answer| Command::Tidy(now, answer))
+            .await
+            .unwrap_or_default();
+    }
+
+    async fn relieve(&self, long: Duration, now: Instant) {
+        self.ask(|answer| Command::Relieve(long, now, answer))
             .await
             .unwrap_or_default();
     }
@@ -384,6 +396,11 @@ impl Actor {
                 let growth = self.timeline.tidy(&self.clients, now);
                 self.growth.merge(growth);
                 client::shrink(&mut self.clients);
+                let _ = answer.send(());
+            }
+            Command::Relieve(long, now, answer) => {
+                let growth = self.timeline.relieve(&self.clients, long, now);
+                self.growth.merge(growth);
                 let _ = answer.send(());
             }
             Command::Look => {}

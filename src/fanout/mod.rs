@@ -12,8 +12,8 @@
 //!   feed brings, and nothing twice. A publication that skips history has no number, so that it can
 //!   be neither missing nor there twice.
 //! - **Isolation.** Nobody waits for a member that is stalled, or has lagged. One that falls behind by
-//!   more than the room's lag limit, or than the budget of all feeds has left, is told so, and its own
-//!   session decides. Members that only had no time to run yet can be waited for:
+//!   more than the room's lag limit, or is [relieved](Fanout::relieve) of what it holds back, is told so,
+//!   and its own session decides. Members that only had no time to run yet can be waited for:
 //!   [`Pace::WithinReach`].
 //! - **Accounting.** For every member, frames appended while it was one = settled + discarded at its
 //!   leave + still pending; [`Deliveries`] counts them.
@@ -174,7 +174,8 @@ pub enum Pace {
     /// All of it. Members that could not run meanwhile may lag.
     Now,
     /// As much as leaves members that are not stalled within reach: a share of the lag limit, or
-    /// nothing while they are still busy with what came before. The longer the publisher has waited,
+    /// nothing while they are still busy with what came before, or while all feeds hold all that they
+    /// may. The longer the publisher has waited,
     /// the nearer they may come to the limit, and after a second they are not waited for any more. So
     /// nobody is starved by publishers that happen to come before it every time.
     WithinReach {
@@ -307,8 +308,17 @@ pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
     /// What the room holds.
     fn status(&self) -> impl Future<Output = RoomStatus> + Send;
 
-    /// Lets go of what time has made useless, and of what there is no memory for.
+    /// Lets go of what time has made useless.
     fn tidy(&self, now: Instant) -> impl Future<Output = ()> + Send;
+
+    /// Lets go of what everybody has had, and of what only members have not that were stalled for so
+    /// `long` at the time `now`: they have lagged, and are told so. An engine that keeps nothing for
+    /// them has nothing to do.
+    fn relieve(&self, long: Duration, now: Instant) -> impl Future<Output = ()> + Send {
+        async move {
+            let _ = (long, now);
+        }
+    }
 
     /// Retires the room if it has neither members nor history, and tells what keeps it if not. Must
     /// not wait: it is called when a membership is dropped.

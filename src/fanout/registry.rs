@@ -4,7 +4,10 @@
 //! the slab under the read lock, telling each member that there is something new. Many publishers
 //! walk at once; only coming and going takes the write lock.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use slab::Slab;
 
@@ -116,6 +119,17 @@ impl Fanout for Registry {
             self.tell(growth);
         });
         tidied.unwrap_or_default();
+    }
+
+    async fn relieve(&self, long: Duration, now: Instant) {
+        let relieved = self.whole(|| {
+            let growth = {
+                let mut order = self.order.lock();
+                order.relieve(&self.clients.read(), long, now)
+            };
+            self.tell(growth);
+        });
+        relieved.unwrap_or_default();
     }
 
     fn retire_if_vacant(&self, now: Instant) -> Vacancy {

@@ -3,7 +3,11 @@
 //! The lock engine keeps it under the room's order mutex; the actor owns it. Everything that must
 //! happen in one order happens in here, and nothing else does.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use slab::Slab;
 
@@ -20,6 +24,7 @@ use crate::{
     history::{History, HistoryLimit, Kept, Position},
     id::ClientId,
     metrics::Deliveries,
+    notifier::Seat,
     publication::Publication,
 };
 
@@ -275,31 +280,62 @@ impl Timeline {
         self.history.as_ref().and_then(History::kept_until)
     }
 
-    /// Lets go of what time has made useless, and of what there is no memory for. `clients` says how far
-    /// everybody is; whom that has left behind has still to be told, as after a publish.
+    /// Lets go of what time has made useless. `clients` says how far everybody is; whom that has left
+    /// behind has still to be told, as after a publish.
     pub fn tidy(&mut self, clients: &Slab<Client>, now: Instant) -> Growth {
         if let Some(history) = &mut self.history {
             history.expire(now);
         }
-        let mut low_water = [u64::MAX; Dialect::MAX];
-        let mut reach = [u64::MAX; Dialect::MAX];
+        let low_water = self.least_position(clients, |_| true);
+        let reach = self.least_position(clients, |seat| !seat.is_stalled());
+        for (index, lane) in self.lanes.iter().enumerate() {
+            lane.feed.raise_low_water(low_water[index]);
+            lane.feed.set_reach(reach[index]);
+            lane.feed.tidy();
+        }
+        self.left_behind(&low_water)
+    }
+
+    /// Lets go of what everybody has had, and of what only those of `clients` have not that were stalled
+    /// for so `long` at the time `now`. They have still to be told, as after a publish.
+    pub fn relieve(&mut self, clients: &Slab<Client>, long: Duration, now: Instant) -> Growth {
+        let low_water = self.least_position(clients, |_| true);
+        let wanted = self.least_position(clients, |seat| !seat.is_stalled_for(long, now));
+        for (lane, wanted) in self.lanes.iter().zip(wanted) {
+            lane.feed.shed(wanted);
+        }
+        self.left_behind(&low_water)
+    }
+
+    /// The least position in each feed of the `clients` that `is_meant` is true of; its end, if it is of
+    /// none.
+    fn least_position(
+        &self,
+        clients: &Slab<Client>,
+        is_meant: impl Fn(&Seat) -> bool,
+    ) -> [u64; Dialect::MAX] {
+        let end = |index: usize| {
+            self.lanes
+                .get(index)
+                .map_or(0, |lane| lane.feed.bounds().end)
+        };
+        let mut least = std::array::from_fn(end);
         for (_, client) in clients {
-            let lane = usize::from(client.dialect().0);
-            let position = client.seat().position();
-            low_water[lane] = low_water[lane].min(position);
-            if !client.seat().is_stalled() {
-                reach[lane] = reach[lane].min(position);
+            if is_meant(client.seat()) {
+                let least: &mut u64 = &mut least[usize::from(client.dialect().0)];
+                *least = client.seat().position().min(*least);
             }
         }
+        least
+    }
+
+    /// What there is to tell where somebody's place, the least of which is at `low_water`, is gone.
+    fn left_behind(&self, low_water: &[u64; Dialect::MAX]) -> Growth {
         let mut growth = Growth::default();
-        for (index, lane) in self.lanes.iter().enumerate() {
-            let end = lane.feed.bounds().end;
-            lane.feed.raise_low_water(low_water[index].min(end));
-            lane.feed.set_reach(reach[index].min(end));
-            lane.feed.tidy();
+        for ((lane, low_water), grown) in self.lanes.iter().zip(low_water).zip(&mut growth.0) {
             let bounds = lane.feed.bounds();
-            if low_water[index] < bounds.oldest {
-                growth.0[index] = Some(Grown::new(&lane.feed, bounds));
+            if *low_water < bounds.oldest {
+                *grown = Some(Grown::new(&lane.feed, bounds));
             }
         }
         growth
@@ -423,11 +459,11 @@ impl<'a> Appends<'a> {
         self.feeds.iter().flatten().any(is_so)
     }
 
-    /// Where members are that are more than so many eighths behind: a sum over dialects, which moves
-    /// with each of them. None if nobody is.
+    /// Where members are that are more than so many eighths behind, or for whom there is no memory: a sum
+    /// over dialects, which moves with each of them. None if nobody is.
     fn least_behind(&self, eighths: usize) -> Option<u64> {
         let feeds = self.feeds.iter().flatten();
-        let behind = feeds.filter(|append| append.is_behind(eighths));
+        let behind = feeds.filter(|it| it.is_behind(eighths) || it.is_out_of_budget());
         behind.map(Append::reach).reduce(|sum, reach| sum + reach)
     }
 

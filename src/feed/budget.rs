@@ -1,9 +1,8 @@
 //! What all feeds may hold together.
 //!
 //! Each feed has its lag limit, and whoever reads nothing in many rooms costs each of them one. The
-//! budget is for the sum: while more than three quarters of it are used, what a feed keeps for readers
-//! that are stalled shrinks, from all of its lag limit to nothing when the budget is used up. So those
-//! lag who hold most back, and what readers that are not stalled have still to take stays.
+//! budget is for the sum. A feed only counts; who holds most, and whether it is to be let go, is for
+//! whoever sees all rooms. So that he need not ask them, each room has a part of the budget.
 
 use std::sync::Arc;
 
@@ -14,21 +13,24 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 /// much of every small room uncounted.
 const TOLD_BYTES_MIN: usize = 512;
 
-/// What all feeds may hold together.
+/// What feeds may hold together, and what they do: all of them, or those of one room.
 #[derive(Debug)]
 pub struct FeedBudget {
     /// Relaxed: it orders nothing, and a look that comes too early is made up for by the next.
     used_bytes: AtomicUsize,
     bytes_max: usize,
+    /// What this is a part of.
+    whole: Option<Arc<Self>>,
 }
 
 impl FeedBudget {
-    /// A budget of `bytes_max` bytes of frames, with what it takes to find them.
+    /// A budget of `bytes_max` bytes: of buffers that frames are in, and of what it takes to find them.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
             used_bytes: AtomicUsize::new(0),
             bytes_max,
+            whole: None,
         }
     }
 
@@ -38,7 +40,17 @@ impl FeedBudget {
         Self::new(usize::MAX)
     }
 
-    /// Bytes that all feeds hold now, but for less than 512 in each.
+    /// A part of `whole`, which says what one room uses of it. The limit is that of the whole.
+    #[must_use]
+    pub fn part_of(whole: Arc<Self>) -> Self {
+        Self {
+            used_bytes: AtomicUsize::new(0),
+            bytes_max: whole.bytes_max,
+            whole: Some(whole),
+        }
+    }
+
+    /// Bytes that its feeds hold now, but for less than 512 in each.
     pub fn used_bytes(&self) -> usize {
         self.used_bytes.load(Ordering::Relaxed)
     }
@@ -49,33 +61,55 @@ impl FeedBudget {
         self.bytes_max
     }
 
-    /// Whether so much is used that feeds keep less than their lag limits.
+    /// Whether more than half of the whole is used.
+    pub fn is_half_used(&self) -> bool {
+        self.left_bytes() < self.bytes_max / 2
+    }
+
+    /// Whether more than three quarters of the whole are used: it is time to let go of what members
+    /// hold back that take nothing, and to wait for the others.
     pub fn is_short(&self) -> bool {
-        self.used_bytes() > self.bytes_max - self.last_quarter()
+        self.left_bytes() < self.bytes_max / 4
     }
 
-    /// What a feed may keep for stalled readers of its `lag_bytes`, if that is not all of them.
-    pub(super) fn shrunk(&self, lag_bytes: usize) -> Option<usize> {
-        let left = self.bytes_max.saturating_sub(self.used_bytes());
-        let last_quarter = self.last_quarter();
-        // Below `lag_bytes`, as `left` is below `last_quarter`.
-        (left < last_quarter)
-            .then(|| (lag_bytes as u128 * left as u128 / last_quarter as u128) as usize)
+    /// Whether more than seven eighths of the whole are used.
+    pub fn is_nearly_used_up(&self) -> bool {
+        self.left_bytes() < self.bytes_max / 8
     }
 
-    fn last_quarter(&self) -> usize {
-        self.bytes_max / 4
+    /// Whether all of the whole is used: whoever can wait appends nothing.
+    pub fn is_used_up(&self) -> bool {
+        self.left_bytes() == 0
+    }
+
+    fn left_bytes(&self) -> usize {
+        let whole = self.whole.as_deref().unwrap_or(self);
+        self.bytes_max.saturating_sub(whole.used_bytes())
+    }
+
+    fn grow(&self, bytes: usize) {
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.grow(bytes);
+        }
+    }
+
+    fn shrink(&self, bytes: usize) {
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(whole) = &self.whole {
+            whole.shrink(bytes);
+        }
     }
 }
 
-/// One feed's part of what is used, given back when it is dropped.
+/// What one feed uses, as its budget knows it; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct Usage {
     budget: Arc<FeedBudget>,
     told_bytes: usize,
 }
 
-impl Share {
+impl Usage {
     pub(super) fn new(budget: Arc<FeedBudget>) -> Self {
         Self {
             budget,
@@ -97,16 +131,15 @@ impl Share {
 
     fn tell(&mut self, bytes: usize) {
         let told = std::mem::replace(&mut self.told_bytes, bytes);
-        let used = &self.budget.used_bytes;
         if bytes > told {
-            used.fetch_add(bytes - told, Ordering::Relaxed);
+            self.budget.grow(bytes - told);
         } else if bytes < told {
-            used.fetch_sub(told - bytes, Ordering::Relaxed);
+            self.budget.shrink(told - bytes);
         }
     }
 }
 
-impl Drop for Share {
+impl Drop for Usage {
     fn drop(&mut self) {
         self.tell(0);
     }
@@ -122,7 +155,7 @@ mod tests {
     const KIB: usize = 1024;
 
     const LAG: LagLimit = LagLimit {
-        bytes: 16 * KIB,
+        bytes: 1024 * KIB,
         messages: 100_000,
     };
 
@@ -131,116 +164,165 @@ mod tests {
         feed.append().frame(|out| out.put_slice(&frame));
     }
 
-    /// Feeds that share `bytes_max`.
-    fn feeds(count: usize, bytes_max: usize) -> (Arc<FeedBudget>, Vec<Feed>) {
-        let budget = Arc::new(FeedBudget::new(bytes_max));
-        let feeds = (0..count).map(|_| Feed::within(LAG, budget.clone()));
-        (budget.clone(), feeds.collect())
+    fn budget_and_feed() -> (Arc<FeedBudget>, Feed) {
+        let budget = Arc::new(FeedBudget::new(64 * KIB));
+        (budget.clone(), Feed::within(LAG, budget))
     }
 
     #[test]
-    fn the_lag_limit_is_kept_until_three_quarters_are_used_and_then_shrinks_to_nothing() {
-        let budget = FeedBudget::new(1_000);
-        for (used, allowance) in [
-            (0, None),
-            (750, None),
-            (751, Some(398)),
-            (875, Some(200)),
-            (1_000, Some(0)),
-            (5_000, Some(0)),
+    fn it_is_half_used_then_short_then_nearly_used_up() {
+        let whole = Arc::new(FeedBudget::new(1_000));
+        let part = FeedBudget::part_of(whole.clone());
+        for (used, wanted) in [
+            (0, [false, false, false, false]),
+            (500, [false, false, false, false]),
+            (501, [true, false, false, false]),
+            (750, [true, false, false, false]),
+            (751, [true, true, false, false]),
+            (875, [true, true, false, false]),
+            (876, [true, true, true, false]),
+            (999, [true, true, true, false]),
+            (1_000, [true, true, true, true]),
+            (5_000, [true, true, true, true]),
         ] {
-            budget.used_bytes.store(used, Ordering::Relaxed);
-            assert_eq!(budget.shrunk(400), allowance, "{used}");
-            assert_eq!(budget.is_short(), allowance.is_some(), "{used}");
+            whole.used_bytes.store(used, Ordering::Relaxed);
+            for budget in [&*whole, &part] {
+                let is = [
+                    budget.is_half_used(),
+                    budget.is_short(),
+                    budget.is_nearly_used_up(),
+                    budget.is_used_up(),
+                ];
+                assert_eq!(is, wanted, "{used}");
+            }
         }
         let unlimited = FeedBudget::unlimited();
         unlimited.used_bytes.store(1 << 40, Ordering::Relaxed);
-        assert_eq!(unlimited.shrunk(1 << 30), None);
+        assert!(!unlimited.is_short());
     }
 
     #[test]
-    fn what_is_used_is_what_feeds_hold_and_goes_with_them() {
-        let (budget, feeds) = feeds(2, 1 << 30);
+    fn what_a_room_uses_is_counted_for_it_and_for_all() {
+        let whole = Arc::new(FeedBudget::new(1 << 30));
+        let rooms = [1, 2].map(|_| Arc::new(FeedBudget::part_of(whole.clone())));
+        let feeds = [0, 0, 1].map(|room: usize| Feed::within(LAG, rooms[room].clone()));
         for feed in &feeds {
-            for _ in 0..100 {
-                append(feed, 100);
-            }
+            append(feed, 5_000);
+        }
+        let [two, one] = [0, 1].map(|room: usize| rooms[room].used_bytes());
+        assert!((5_000..6_000).contains(&one), "{one}");
+        assert_eq!((two, whole.used_bytes()), (2 * one, 3 * one));
+        feeds[0].clear();
+        assert_eq!(rooms[0].used_bytes(), one);
+        drop(feeds);
+        let left = [&rooms[0], &rooms[1], &whole].map(|budget| budget.used_bytes());
+        assert_eq!(left, [0, 0, 0]);
+    }
+
+    #[test]
+    fn what_everybody_has_had_is_given_back() {
+        let (budget, feed) = budget_and_feed();
+        for _ in 0..100 {
+            append(&feed, 100);
         }
         let used = budget.used_bytes();
-        assert!((20_000 - 2 * 512..24_000).contains(&used), "{used}");
-        feeds[0].clear();
-        let left = budget.used_bytes();
-        assert!((10_000 - 512..12_000).contains(&left), "{left}");
-        let end = feeds[1].bounds().end;
-        feeds[1].raise_low_water(end);
-        feeds[1].tidy();
-        assert_eq!(budget.used_bytes(), 0, "everybody has had everything");
-        append(&feeds[1], 5_000);
-        assert!(budget.used_bytes() >= 5_000);
-        drop(feeds);
+        assert!((10_000..17_000).contains(&used), "{used}");
+        feed.raise_low_water(feed.bounds().end);
+        feed.tidy();
         assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]
     fn many_small_frames_are_counted_with_what_it_takes_to_find_them() {
-        let (budget, feeds) = feeds(1, 1 << 30);
-        for _ in 0..1_000 {
-            append(&feeds[0], 2);
+        let (budget, feed) = budget_and_feed();
+        for position in 0..1_000 {
+            append(&feed, 2);
             // A reader that takes each by itself makes a chunk of each.
-            let end = feeds[0].bounds().end;
-            feeds[0].read(end - 1, |_, _| ()).unwrap();
+            feed.read(position, |_, _| ()).unwrap();
         }
         assert!(budget.used_bytes() > 100_000, "{}", budget.used_bytes());
     }
 
     #[test]
-    fn all_feeds_together_stay_within_their_budget_where_readers_are_stalled() {
-        const BYTES_MAX: usize = 64 * KIB;
-        let (budget, feeds) = feeds(100, BYTES_MAX);
-        for round in 0..200 {
-            for feed in &feeds {
-                append(feed, 300);
-                // A walk that found nobody who is not stalled.
-                feed.set_reach(feed.bounds().end);
-            }
-            let held: usize = feeds.iter().map(Feed::held_bytes).sum();
-            // Of each what came last: nobody has been told of it yet.
-            let most = BYTES_MAX + feeds.len() * (300 + TOLD_BYTES_MIN);
-            assert!(held <= most, "{held} in round {round}");
-        }
-        assert!(budget.is_short());
-        assert_eq!(feeds[0].read(0, |_, _| ()), Err(Lagged));
-    }
-
-    #[test]
-    fn readers_that_are_not_stalled_keep_their_place_however_little_is_left() {
-        let (budget, feeds) = feeds(2, 16 * KIB);
-        let (mine, other) = (&feeds[0], &feeds[1]);
+    fn an_unread_frame_is_counted_with_the_whole_buffer_that_it_keeps() {
+        let (budget, feed) = budget_and_feed();
+        // Large ones first, so that there is a large buffer.
         for position in 0..3 {
-            append(mine, 100);
-            mine.read(position, |_, _| ()).unwrap();
+            append(&feed, 10 * KIB);
+            feed.read(position, |_, _| ()).unwrap();
         }
-        mine.set_reach(1);
-        append(other, 20 * KIB);
-        assert!(budget.used_bytes() > budget.bytes_max());
-        append(mine, 100);
-        assert_eq!(mine.read(0, |_, _| ()), Err(Lagged));
-        assert_eq!(mine.read(1, |_, _| ()), Ok(4));
-        mine.set_reach(4);
-        mine.tidy();
-        assert_eq!(mine.read(3, |_, _| ()), Err(Lagged));
-        assert_eq!(mine.read(4, |_, _| ()), Ok(4));
+        append(&feed, 100);
+        feed.raise_low_water(3);
+        append(&feed, 100);
+        assert_eq!(feed.held_bytes(), 200);
+        assert!(budget.used_bytes() > 50 * KIB, "{}", budget.used_bytes());
+        // And no longer than until another one is begun.
+        let mut position = 4;
+        while budget.used_bytes() > 50 * KIB {
+            assert!(position < 1_000, "{} bytes", budget.used_bytes());
+            feed.read(position, |_, _| ()).unwrap();
+            feed.raise_low_water(position);
+            append(&feed, 100);
+            position += 1;
+        }
+        assert!(feed.buffer_capacity() < 4 * KIB);
     }
 
     #[test]
-    fn a_feed_that_had_to_let_everything_go_holds_no_buffer() {
-        let (budget, feeds) = feeds(2, 16 * KIB);
-        append(&feeds[0], 700);
-        feeds[0].set_reach(1);
-        append(&feeds[1], 20 * KIB);
-        feeds[0].tidy();
-        assert_eq!(feeds[0].held_bytes(), 0);
-        assert_eq!(feeds[0].buffer_capacity(), 0);
-        assert!(budget.used_bytes() < 21 * KIB);
+    fn the_next_buffer_is_as_large_as_what_is_said_wants_it() {
+        for (frame_bytes, used_bytes_max) in [(40, 2 * KIB), (400, 7 * KIB), (4 * KIB, 66 * KIB)] {
+            let (budget, feed) = budget_and_feed();
+            for position in 0..1_000 {
+                append(&feed, frame_bytes);
+                feed.read(position, |_, _| ()).unwrap();
+                feed.raise_low_water(position);
+                let used = budget.used_bytes();
+                assert!(used <= used_bytes_max, "{used} for {frame_bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_reads_takes_little_more_than_its_frames() {
+        for frame_bytes in [100, 1_030, 8_200, 60_000] {
+            let budget = Arc::new(FeedBudget::new(1 << 30));
+            let feed = Feed::within(LAG, budget.clone());
+            while feed.held_bytes() < 1_000_000 {
+                append(&feed, frame_bytes);
+            }
+            let used = budget.used_bytes();
+            assert!(used < 1_200_000, "{used} for {frame_bytes}");
+        }
+    }
+
+    #[test]
+    fn what_is_let_go_is_what_nobody_else_wants() {
+        let (budget, feed) = budget_and_feed();
+        for position in 0..3 {
+            append(&feed, 100);
+            feed.read(position, |_, _| ()).unwrap();
+        }
+        feed.shed(1);
+        assert_eq!(feed.read(0, |_, _| ()), Err(Lagged));
+        assert_eq!(feed.read(1, |_, _| ()), Ok(3));
+        append(&feed, 100);
+        // Nobody has read the last.
+        feed.shed(4);
+        assert_eq!(feed.read(3, |_, _| ()), Err(Lagged));
+        assert_eq!(feed.read(4, |_, _| ()), Ok(4));
+        assert_eq!((feed.held_bytes(), feed.buffer_capacity()), (0, 0));
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn while_little_is_left_no_large_buffer_is_begun() {
+        let (budget, feed) = budget_and_feed();
+        let other = Feed::within(LAG, budget.clone());
+        append(&feed, 8 * KIB);
+        feed.read(0, |_, _| ()).unwrap();
+        append(&other, 60 * KIB);
+        assert!(budget.is_short());
+        append(&feed, 100);
+        assert!(feed.buffer_capacity() <= 512, "{}", feed.buffer_capacity());
     }
 }

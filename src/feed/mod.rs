@@ -9,8 +9,8 @@
 //! the lag limit, whoever still wants them: a reader that finds its place gone has lagged, and what
 //! follows from that is its own affair. A feed therefore costs its lag limit once, however many
 //! readers stall. The limit is kept to the chunk: at least `bytes` and `messages` stay readable, and
-//! never more than one chunk beside them. Feeds also have a [budget](FeedBudget) together, and while
-//! little of it is left, readers that are stalled lag sooner.
+//! never more than one chunk beside them. Feeds also have a [budget](FeedBudget) together, which each of
+//! them lets know what it takes; whoever looks after that may have it [let go](Feed::shed) sooner.
 //!
 //! Knows bytes and frame boundaries. Doesn't know what is in a frame, nor who reads.
 
@@ -38,6 +38,10 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// A tail is sealed at this part of the lag limit at the latest, so that the limit is kept to about
 /// as much when nobody reads.
 const CHUNKS_PER_LAG: usize = 16;
+
+/// While the budget is short, publishers wait for readers that are so much nearer, in eighths of the lag
+/// limit: those that wait first, for whoever has anything to read.
+const EIGHTHS_LESS_WHILE_SHORT: usize = 3;
 
 /// How far behind a reader may fall.
 #[derive(Debug, Clone, Copy)]
@@ -179,6 +183,14 @@ impl Feed {
         log.settle();
     }
 
+    /// Lets go of what is before `position`, whoever still wants it, and of the buffer if nothing is left
+    /// in it.
+    pub fn shed(&self, position: u64) {
+        let mut log = self.log.write();
+        log.shed(position);
+        log.settle();
+    }
+
     /// Lets go of everything: nobody reads any more.
     pub fn clear(&self) {
         let mut log = self.log.write();
@@ -188,9 +200,6 @@ impl Feed {
 
     fn let_go(&self, log: &mut Log) {
         log.let_go(self.low_water.load(Ordering::Relaxed), self.lag);
-        if let Some(allowance) = log.budget().shrunk(self.lag.bytes) {
-            log.shed(self.reach.load(Ordering::Relaxed), allowance);
-        }
     }
 }
 
@@ -203,46 +212,11 @@ pub struct Append<'a> {
     begin_bytes: u64,
 }
 
-/// A frame that is being encoded. Where that breaks off, nothing of it stays: whole frames only.
-struct Draft<'a> {
-    tail: &'a mut BytesMut,
-    begin: usize,
-}
-
-impl Draft<'_> {
-    /// Keeps the frame, and returns how long it is.
-    fn accept(mut self) -> usize {
-        let bytes = self.tail.len() - self.begin;
-        self.begin = self.tail.len();
-        bytes
-    }
-}
-
-impl Drop for Draft<'_> {
-    fn drop(&mut self) {
-        self.tail.truncate(self.begin);
-    }
-}
-
 impl Append<'_> {
     /// Appends the frame that `encode` writes; if it writes none, nothing happened.
     pub fn frame(&mut self, encode: impl FnOnce(&mut BytesMut)) {
         let log = &mut *self.log;
-        log.reserve();
-        let draft = Draft {
-            begin: log.tail.len(),
-            tail: &mut log.tail,
-        };
-        encode(draft.tail);
-        let bytes = draft.accept();
-        if bytes == 0 {
-            return;
-        }
-        let end = u32::try_from(log.tail.len()).expect("a tail is sealed long before 4 GiB");
-        log.tail_ends.push(end);
-        log.end += 1;
-        log.held_bytes += bytes;
-        log.appended_bytes += bytes as u64;
+        log.append(encode);
         let tail_is_full = log.tail.len()
             >= (self.feed.lag.bytes / CHUNKS_PER_LAG).min(BUFFER_BYTES_MAX)
             || log.tail_ends.len() >= self.feed.lag.messages / CHUNKS_PER_LAG;
@@ -252,15 +226,28 @@ impl Append<'_> {
         }
     }
 
-    /// Whether a reader that is not stalled has more than so many eighths of the lag limit before it.
-    /// Whoever waits for it then keeps it from lagging by no fault of its own.
+    /// Whether a reader that is not stalled has more than so many eighths of the lag limit before it, or
+    /// three fewer while the budget is short: what it has not had stands in the way of others. Whoever
+    /// waits for it then keeps it from lagging by no fault of its own.
     #[must_use]
     pub fn is_behind(&self, eighths: usize) -> bool {
+        let eighths = if self.log.budget().is_short() {
+            eighths.saturating_sub(EIGHTHS_LESS_WHILE_SHORT)
+        } else {
+            eighths
+        };
         let LagLimit { bytes, messages } = self.feed.lag;
         let part = |limit: usize| (limit / 8).saturating_mul(eighths);
         let reach = self.reach();
         (self.log.end - reach) as usize > part(messages)
             || self.log.bytes_since(reach) > part(bytes)
+    }
+
+    /// Whether all feeds together hold all that they may. Those that hold too much are seen to in a
+    /// moment, and whoever waits for it keeps the rest from growing meanwhile.
+    #[must_use]
+    pub fn is_out_of_budget(&self) -> bool {
+        self.log.budget().is_used_up()
     }
 
     /// The least position of a reader that is not stalled, as the last walk found it.

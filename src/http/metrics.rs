@@ -232,6 +232,11 @@ impl Snapshot {
             "Encoded frames that all rooms hold for their members",
             status.feed_bytes,
         )?;
+        families.gauge(
+            "slabcast_feed_memory_bytes",
+            "What these and others not yet let go take, in buffers, as limits.feed_bytes counts it",
+            status.feed_memory_bytes,
+        )?;
         for (name, help, value) in [
             (
                 "slabcast_messages_published",

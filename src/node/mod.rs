@@ -442,13 +442,14 @@ impl<F: Fanout> Node<F> {
     }
 
     fn open(&self, name: &RoomName, config: &RoomConfig) -> Room<F> {
+        let feeds = Arc::new(FeedBudget::part_of(self.feed_budget.clone()));
         let setup = RoomSetup {
             config: config.clone(),
             encoder: Box::new(RoomEncoder::new(name)),
             deliveries: self.deliveries.clone(),
             history_budget: self.history_budget.clone(),
-            feed_budget: self.feed_budget.clone(),
+            feed_budget: feeds.clone(),
         };
-        Room::new(name.clone(), config, F::open(setup))
+        Room::new(name.clone(), config, F::open(setup), feeds)
     }
 }

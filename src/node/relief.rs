@@ -1,7 +1,8 @@
 //! Who looks after the budget of all feeds.
 //!
-//! A feed keeps to the budget with each append. What stands in rooms in which nobody says anything any
-//! more, and who holds most of all of them, only the node can see.
+//! A feed counts what it holds, and no more. Who holds most of all of them, and who takes nothing, can
+//! be seen from here. So there is one place that decides whose frames are let go of, and it begins with
+//! those that are worth it: who holds little keeps that while others hold much.
 
 use std::{
     cmp::Reverse,
@@ -9,15 +10,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use tracing::warn;
 
 use super::Node;
-use crate::fanout::Fanout;
+use crate::{fanout::Fanout, feed::FeedBudget};
 
-/// Between looks at the budget, each at one number. In ten times as long, feeds could grow by the last
-/// quarter of it; a tenth would keep an idle node from sleeping.
+/// Between looks at the budget, each at one number, while less than half of it is used. In ten times as
+/// long, feeds could use all of the other half; a tenth would keep an idle node from sleeping.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The same when there is less left: for so long publishers may have to wait.
+const NEAR_LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// So many times as long as it took to look into all rooms, it rests: with a hundred thousand of them a
+/// look is work, and whoever keeps the budget short must not have it done all the time.
+const REST_FACTOR: u32 = 10;
+
+/// Whoever has taken nothing for so long may lose what it has before it as soon as the budget is short.
+/// A tenth would be no longer than a link that is merely slow needs between two packets that get lost;
+/// ten times as long, and memory would be used up by then.
+const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// Between two words of it in the log.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
@@ -25,45 +38,50 @@ const WARN_INTERVAL: Duration = Duration::from_secs(10);
 impl<F: Fanout> Node<F> {
     /// Lets go of what feeds hold most, whenever little of their budget is left.
     pub(super) async fn watch_feeds(&self) -> Infallible {
-        let mut look = interval(LOOK_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut warned: Option<Instant> = None;
+        let mut rest = LOOK_INTERVAL;
         loop {
-            look.tick().await;
+            sleep(rest).await;
+            if !self.feed_budget.is_half_used() {
+                rest = LOOK_INTERVAL;
+                continue;
+            }
+            rest = NEAR_LOOK_INTERVAL;
             if !self.feed_budget.is_short() {
                 continue;
             }
             if warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
                 warned = Some(Instant::now());
-                let held_bytes = self.feed_budget.used_bytes();
-                let feed_bytes = self.feed_budget.bytes_max();
+                let feed_memory_bytes = self.feed_budget.used_bytes();
+                let feed_bytes_max = self.feed_budget.bytes_max();
                 warn!(
-                    held_bytes,
-                    feed_bytes, "members that don't read hold too much"
+                    feed_memory_bytes,
+                    feed_bytes_max, "members have too much before them that they have not read"
                 );
             }
-            self.relieve_feeds().await;
+            let begun = Instant::now();
+            self.relieve_feeds(begun).await;
+            rest = rest.max(begun.elapsed() * REST_FACTOR);
         }
     }
 
-    /// Has rooms let go of what only stalled members hold back, beginning with those that hold most,
-    /// until there is enough left again. Each keeps as much as is left for it by then.
-    async fn relieve_feeds(&self) {
-        let mut holders = Vec::new();
-        for room in self.rooms.all() {
-            let feed_bytes = room.engine().status().await.feed_bytes;
-            if feed_bytes > 0 {
-                holders.push((feed_bytes, room));
-            }
-            tokio::task::consume_budget().await;
-        }
+    /// Has rooms let go of what only members hold back that are stuck at the time `now`, beginning with
+    /// those rooms that hold most, until there is enough left again. If the budget is nearly used up all
+    /// the same, members that are merely stalled are next: who takes a byte now and then is slow, too.
+    async fn relieve_feeds(&self, now: Instant) {
+        let mut holders = self.rooms.holders();
         holders.sort_unstable_by_key(|&(feed_bytes, _)| Reverse(feed_bytes));
-        for (_, room) in holders {
-            if !self.feed_budget.is_short() {
-                break;
+        for (stalled_for, is_wanted) in [
+            (STUCK_AFTER, FeedBudget::is_short as fn(&FeedBudget) -> bool),
+            (Duration::ZERO, FeedBudget::is_nearly_used_up),
+        ] {
+            for (_, room) in &holders {
+                if !is_wanted(&self.feed_budget) {
+                    break;
+                }
+                room.engine().relieve(stalled_for, now).await;
+                tokio::task::consume_budget().await;
             }
-            room.engine().tidy(Instant::now()).await;
-            tokio::task::consume_budget().await;
         }
     }
 }
@@ -135,31 +153,91 @@ mod tests {
         room.expect("it has a member").feed_bytes
     }
 
+    /// Rooms of which one holds far more than the others, with a member each.
+    async fn rooms_with(node: &Arc<Node<Registry>>, most_kib: usize) -> Vec<Reader> {
+        let mut readers = Vec::new();
+        for (room, kib) in [
+            ("a", 60),
+            ("b", 60),
+            ("most", most_kib),
+            ("y", 60),
+            ("z", 60),
+        ] {
+            readers.push(room_with(node, room, kib).await);
+        }
+        readers
+    }
+
+    async fn assert_only_most_is_let_go(node: &Node<Registry>) {
+        assert!(!node.feed_budget.is_short());
+        for room in ["a", "b", "y", "z"] {
+            assert!(held(node, room).await > 60 * KIB, "{room}");
+        }
+        assert_eq!(held(node, "most").await, 0);
+    }
+
     #[tokio::test]
     async fn who_holds_most_goes_first_and_nobody_else_where_that_is_enough() {
         let node = node();
-        let mut readers = Vec::new();
-        for (room, kib) in [("a", 60), ("b", 60), ("most", 1500), ("y", 60), ("z", 60)] {
-            readers.push(room_with(&node, room, kib).await);
-        }
-        assert!(node.feed_budget.used_bytes() > node.feed_budget.bytes_max());
-        node.relieve_feeds().await;
-        assert!(held(&node, "most").await > 1500 * KIB, "it may yet read");
+        let mut readers = rooms_with(&node, 1_000).await;
+        assert!(node.feed_budget.is_short());
+        assert!(!node.feed_budget.is_nearly_used_up());
+        let late = || Instant::now() + STUCK_AFTER;
+        node.relieve_feeds(late()).await;
+        assert!(held(&node, "most").await > 1_000 * KIB, "it may yet read");
         for reader in &mut readers {
             reader.outbox.set_stalled(true);
         }
-        node.relieve_feeds().await;
-        assert!(!node.feed_budget.is_short());
-        for room in ["a", "b", "y", "z"] {
-            assert!(held(&node, room).await > 60 * KIB, "{room}");
+        node.relieve_feeds(Instant::now()).await;
+        assert!(held(&node, "most").await > 1_000 * KIB, "it has only begun");
+        for reader in &mut readers {
+            // Something was taken in between.
+            reader.outbox.set_stalled(false);
+            reader.outbox.set_stalled(true);
         }
-        assert_eq!(held(&node, "most").await, 0);
+        node.relieve_feeds(Instant::now()).await;
+        assert!(held(&node, "most").await > 1_000 * KIB, "it goes on");
+        node.relieve_feeds(late()).await;
+        assert_only_most_is_let_go(&node).await;
+    }
+
+    #[tokio::test]
+    async fn who_is_merely_slow_is_waited_for_until_nearly_all_is_used_up() {
+        let node = node();
+        let mut readers = rooms_with(&node, 1_500).await;
+        assert!(node.feed_budget.is_nearly_used_up());
+        node.relieve_feeds(Instant::now()).await;
+        assert!(held(&node, "most").await > 1_500 * KIB, "it may yet read");
+        for reader in &mut readers {
+            reader.outbox.set_stalled(true);
+        }
+        node.relieve_feeds(Instant::now()).await;
+        assert_only_most_is_let_go(&node).await;
+    }
+
+    #[tokio::test]
+    async fn who_is_stuck_goes_before_those_that_are_merely_slow() {
+        let node = node();
+        let mut readers = rooms_with(&node, 1_000).await;
+        let mut stuck = room_with(&node, "stuck", 500).await;
+        stuck.outbox.set_stalled(true);
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_millis(2) {
+            tokio::task::yield_now().await;
+        }
+        for reader in &mut readers {
+            reader.outbox.set_stalled(true);
+        }
+        // The one has taken nothing for so long, and the others for a little less.
+        node.relieve_feeds(since + STUCK_AFTER).await;
+        assert_eq!(held(&node, "stuck").await, 0);
+        assert!(held(&node, "most").await > 1_000 * KIB);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_looks_after_its_feeds_though_nothing_is_published() {
         let node = node();
-        let mut reader = room_with(&node, "most", 1500).await;
+        let mut reader = room_with(&node, "most", 1_500).await;
         assert!(node.feed_budget.is_short());
         let mut house = std::pin::pin!(node.keep_house());
         // Once past the first look at everything; the next comes after ten times as long.

@@ -6,6 +6,7 @@ use super::{Node, rooms::Place};
 use crate::{
     config::{PublishRight, RoomConfig, SlowPolicy, SubscribeRight},
     fanout::{Fanout, Pace, Retired},
+    feed::FeedBudget,
     id::RoomName,
     publication::Publication,
 };
@@ -15,6 +16,7 @@ use crate::{
 pub struct Room<F: Fanout> {
     name: RoomName,
     engine: Arc<F>,
+    feeds: Arc<FeedBudget>,
     slow: SlowPolicy,
     subscribe: SubscribeRight,
     publish: PublishRight,
@@ -24,10 +26,17 @@ pub struct Room<F: Fanout> {
 }
 
 impl<F: Fanout> Room<F> {
-    pub(super) fn new(name: RoomName, config: &RoomConfig, engine: Arc<F>) -> Self {
+    /// The room that `engine` keeps, whose feeds use the part `feeds` of their budget.
+    pub(super) fn new(
+        name: RoomName,
+        config: &RoomConfig,
+        engine: Arc<F>,
+        feeds: Arc<FeedBudget>,
+    ) -> Self {
         Self {
             name,
             engine,
+            feeds,
             slow: config.slow,
             subscribe: config.subscribe,
             publish: config.publish,
@@ -70,6 +79,11 @@ impl<F: Fanout> Room<F> {
     #[must_use]
     pub fn engine(&self) -> &Arc<F> {
         &self.engine
+    }
+
+    /// What its feeds hold now, in bytes.
+    pub(super) fn feed_bytes(&self) -> usize {
+        self.feeds.used_bytes()
     }
 
     /// Who may be here, and who may publish here.

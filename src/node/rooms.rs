@@ -95,6 +95,14 @@ impl<F: Fanout> Rooms<F> {
         self.by_name.read().values().cloned().collect()
     }
 
+    /// Those whose feeds hold something, and how many bytes.
+    pub(super) fn holders(&self) -> Vec<(usize, Arc<Room<F>>)> {
+        let by_name = self.by_name.read();
+        let bytes = by_name.values().map(|room| (room.feed_bytes(), room));
+        let holders = bytes.filter(|&(bytes, _)| bytes > 0);
+        holders.map(|(bytes, room)| (bytes, room.clone())).collect()
+    }
+
     /// Up to `max` of them behind the first `from`, or from the beginning if there are no more than
     /// that; and how many are before the next. Passes both locks.
     pub(super) fn few(&self, from: usize, max: usize) -> (Vec<Arc<Room<F>>>, usize) {

@@ -65,6 +65,8 @@ pub struct NodeStatus {
     pub history_bytes: usize,
     /// Bytes of encoded frames that all feeds hold.
     pub feed_bytes: usize,
+    /// Bytes that these take, in buffers, with others in them that are not let go yet.
+    pub feed_memory_bytes: usize,
     /// The rooms with the most members.
     pub rooms: Vec<RoomSummary>,
 }
@@ -184,6 +186,7 @@ pub(super) async fn collect<F: Fanout>(
         subscriptions,
         history_bytes: node.history_budget.used_bytes(),
         feed_bytes,
+        feed_memory_bytes: node.feed_budget.used_bytes(),
         rooms: summaries,
     }
 }

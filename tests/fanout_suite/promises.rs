@@ -21,7 +21,9 @@ use slabcast::{
 use tokio::{task::JoinSet, time::timeout};
 
 pub(crate) use crate::shortage::{
-    rooms_that_share_a_budget_stay_within_it_and_whoever_reads_has_everything,
+    rooms_that_are_relieved_share_a_budget_and_whoever_reads_has_everything,
+    while_there_is_little_left_publishers_wait_for_whoever_has_anything_to_read,
+    who_takes_something_now_and_then_is_not_relieved_of_the_rest,
     whose_frames_are_let_go_of_is_told_where_nothing_is_published,
 };
 

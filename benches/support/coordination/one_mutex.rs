@@ -1,6 +1,9 @@
 //! One mutex around everything that a room is: what an actor does, without the task.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -104,6 +107,13 @@ impl Fanout for OneMutex {
         let Room { order, clients, .. } = &mut *room;
         let growth = order.tidy(clients, now);
         engine::shrink(clients);
+        room.tell(growth);
+    }
+
+    async fn relieve(&self, long: Duration, now: Instant) {
+        let mut room = self.room.lock();
+        let Room { order, clients, .. } = &mut *room;
+        let growth = order.relieve(clients, long, now);
         room.tell(growth);
     }
 

@@ -1,6 +1,9 @@
 //! The library's lock engine with its members kept elsewhere: an order mutex, and any [`Members`].
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use slab::Slab;
@@ -91,6 +94,11 @@ impl<M: Members<Client>> Fanout for Ordered<M> {
 
     async fn tidy(&self, now: Instant) {
         let growth = self.order.lock().tidy(&self.all(), now);
+        self.tell(growth);
+    }
+
+    async fn relieve(&self, long: Duration, now: Instant) {
+        let growth = self.order.lock().relieve(&self.all(), long, now);
         self.tell(growth);
     }
 

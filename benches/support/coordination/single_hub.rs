@@ -11,7 +11,7 @@ use std::{
         Arc, LazyLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -192,6 +192,16 @@ impl Fanout for SingleHub {
             let Room { order, clients, .. } = room;
             let growth = order.tidy(clients, now);
             engine::shrink(clients);
+            room.growth.merge(growth);
+            room.tell();
+        })
+        .await;
+    }
+
+    async fn relieve(&self, long: Duration, now: Instant) {
+        self.ask(move |room| {
+            let Room { order, clients, .. } = room;
+            let growth = order.relieve(clients, long, now);
             room.growth.merge(growth);
             room.tell();
         })

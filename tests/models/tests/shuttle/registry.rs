@@ -1,16 +1,19 @@
 //! The lock engine: who comes, who goes, and who publishes meanwhile.
 
-use std::{future::poll_fn, time::Instant};
+use std::{
+    future::poll_fn,
+    time::{Duration, Instant},
+};
 
 use shuttle::{future::block_on, thread};
 use slabcast::{
     close::CloseReason,
     fanout::{CatchUp, Fanout, Pace, Retired},
-    outbox::Outbox,
+    outbox::{Outbox, SkipTo},
 };
 
 use crate::{
-    check::{assert_conserved, by, check, hear, hear_lines, open, room},
+    check::{assert_conserved, by, check, hear, hear_lines, open, room, sleep},
     members::{QUIET, newcomer, publication},
 };
 
@@ -201,6 +204,7 @@ fn tidied() {
         thread::spawn(move || {
             block_on(async {
                 room.engine.tidy(Instant::now()).await;
+                room.engine.relieve(Duration::ZERO, Instant::now()).await;
                 room.engine.presence().await.len()
             })
         })
@@ -227,4 +231,49 @@ fn tidied() {
 #[test]
 fn house_keeping_lets_nothing_go_that_somebody_has_still_to_have() {
     check(tidied);
+}
+
+/// A member whose socket takes nothing, in the middle of a frame, while its room is relieved and somebody
+/// publishes; then it goes on.
+fn relieved() {
+    let room = room(4096);
+    let mut member = block_on(room.join("m", QUIET));
+    block_on(room.publish("a"));
+    sleep(&mut member);
+    member.write(1).expect("there is one frame");
+    member.outbox.set_stalled(true);
+    let keeper = {
+        let room = room.clone();
+        thread::spawn(move || {
+            block_on(room.engine.relieve(Duration::ZERO, Instant::now()));
+        })
+    };
+    let publisher = {
+        let room = room.clone();
+        thread::spawn(move || block_on(room.publish("b")))
+    };
+    // Whatever came first, it is told that its place is gone.
+    let lag = loop {
+        sleep(&mut member);
+        if let Err(lag) = member.outbox.gather() {
+            break lag;
+        }
+    };
+    member.outbox.skip(lag.key, SkipTo::Oldest);
+    member.outbox.set_stalled(false);
+    member.write(usize::MAX).expect("it has just moved on");
+    keeper.join().unwrap();
+    publisher.join().unwrap();
+    while assert_conserved(&room) > 0 {
+        hear(&mut member).expect("nothing more is taken from it");
+    }
+    let lines = member.lines();
+    let skipped = room.deliveries.skipped.value() as usize;
+    assert_eq!(lines[0], "0:a", "what was begun is finished");
+    assert_eq!(lines.len() + skipped, 2, "{lines:?}");
+}
+
+#[test]
+fn who_is_relieved_is_told_and_goes_on_at_a_frame() {
+    check(relieved);
 }
