@@ -18,14 +18,14 @@ export SLABCAST_BIN ?= $(TARGET)/release/slabcast
 # One line for each part that was left out, for the end of `make test`.
 export SLABCAST_SKIPPED := $(TARGET)/skipped
 
-.PHONY: help test lint test-rust models shuttle loom mutations sanitize doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-examples test-library semver test-faults test-peers soak slow-readers deny fuzz fuzz-build fuzz-merge deb bench bench-quick matrix peers bench-peers run
+.PHONY: help test lint test-rust models shuttle loom mutations sanitize doc build test-clients test-node test-python test-browser test-metrics conformance test-docs test-package test-examples test-library semver test-faults test-peers soak slow-readers deny test-fuzz fuzz fuzz-build fuzz-merge deb bench bench-quick matrix peers bench-peers run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-test: ## everything: lint, Rust tests, models, documentation, release build, client suites, conformance, pages, package, examples, library, faults, and the comparison
+test: ## everything: lint, Rust tests, fuzz targets in short, models, documentation, release build, client suites, conformance, pages, package, examples, library, faults, and the comparison
 	@mkdir -p $(TARGET) && rm -f $(SLABCAST_SKIPPED)
-	@$(MAKE) lint test-rust models doc build test-clients conformance test-docs test-package test-examples test-library test-faults test-peers
+	@$(MAKE) lint test-rust test-fuzz models doc build test-clients conformance test-docs test-package test-examples test-library test-faults test-peers
 	@if [[ -s $(SLABCAST_SKIPPED) ]]; then echo 'Passed, but not everything was run:'; sort -u $(SLABCAST_SKIPPED); else echo 'Everything was run, and passed.'; fi
 
 lint: ## formatting and clippy, warnings are errors
@@ -148,30 +148,28 @@ deny: ## licences, sources, duplicates and known holes of the dependencies
 	if compgen -G '$(ADVISORIES)/*/crates' >/dev/null || timeout 60 $(CARGO) deny fetch db >/dev/null 2>&1; then $(call DENY,--disable-fetch advisories); \
 	else echo 'SKIPPED: deny: the advisory database can not be fetched; tests/security/dependencies.rs knows some of it' | tee -a $(SLABCAST_SKIPPED); fi
 
-# Of each fuzz target. What CI runs is tests/fuzz_corpus.rs: the same targets on the same corpora, without
-# instruments, which take minutes to build.
+# SECONDS is for each fuzz target, two of them at a time; INPUT= runs what one has failed on again. A quick
+# run begins with the corpus and forgets what it has found, others go on where the last one ended.
 SECONDS := 60
-FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
-# libFuzzer's instruments are the nightly compiler's, which stable is, too, when it is told so.
-FUZZ := RUSTC_BOOTSTRAP=1 $(TARGET)/fuzz-tools/bin/cargo-fuzz
+FUZZ_TARGETS := $(notdir $(wildcard fuzz/corpus/*))
+FUZZ = $(PYTHON) -B fuzz/run.py --goal $@ --failed $(TARGET)/fuzz-failed $(if $(INPUT),--input $(INPUT))
 
-$(TARGET)/fuzz-tools/bin/cargo-fuzz:
-	$(CARGO) install cargo-fuzz --version 0.13.2 --locked --root $(TARGET)/fuzz-tools --target-dir $(TARGET)/fuzz-tools
+test-fuzz: ## every fuzz target for ten seconds
+	@$(PYTHON) -B -m unittest discover --quiet --start-directory fuzz
+	CARGO_TARGET_DIR=$(TARGET) fuzz/build.sh quick
+	@rm -rf $(TARGET)/fuzz-quick
+	@if [[ -x $(TARGET)/debug/slabcast-fuzz ]]; then \
+	$(FUZZ) --program $(TARGET)/debug/slabcast-fuzz --seconds 10 --found $(TARGET)/fuzz-quick $(FUZZ_TARGETS); fi
 
-fuzz-build: $(TARGET)/fuzz-tools/bin/cargo-fuzz ## what `make fuzz` runs
-	$(FUZZ) build --fuzz-dir fuzz --target-dir $(TARGET)/fuzz
+fuzz-build: ## what `make fuzz` runs
+	CARGO_TARGET_DIR=$(TARGET) fuzz/build.sh whole
 
-fuzz: fuzz-build ## every fuzz target for a minute, SECONDS=600 for longer, FUZZ_TARGETS=plain for one
-	@for target in $(FUZZ_TARGETS); do \
-	mkdir -p $(TARGET)/fuzz-corpus/$$target; echo "fuzz: $$target for $(SECONDS) s"; \
-	$(FUZZ) run --fuzz-dir fuzz --target-dir $(TARGET)/fuzz $$target $(TARGET)/fuzz-corpus/$$target fuzz/corpus/$$target -- \
-	-max_total_time=$(SECONDS) -max_len=4096 -timeout=25 -rss_limit_mb=4096 -detect_leaks=0 -print_final_stats=1 2>&1 \
-	| tee $(TARGET)/fuzz-$$target.log | grep -E '^stat::|SUMMARY|panicked|Test unit written' || true; \
-	if grep -q 'SUMMARY\|panicked' $(TARGET)/fuzz-$$target.log || ! grep -q 'Done [0-9]* runs' $(TARGET)/fuzz-$$target.log; then echo "FAILED: $$target, see $(TARGET)/fuzz-$$target.log"; exit 1; fi; done
+fuzz: fuzz-build ## every fuzz target for a minute and under AddressSanitizer, SECONDS=600 for longer, FUZZ_TARGETS=plain for one
+	@$(FUZZ) --program $(TARGET)/fuzz/slabcast-fuzz --seconds $(SECONDS) --found $(TARGET)/fuzz-corpus $(FUZZ_TARGETS)
 
 fuzz-merge: fuzz-build ## what the last runs have found into fuzz/corpus, as little of it as covers the same
-	@for target in $(FUZZ_TARGETS); do \
-	$(TARGET)/fuzz/x86_64-unknown-linux-gnu/release/$$target -set_cover_merge=1 -max_len=1024 -detect_leaks=0 fuzz/corpus/$$target $(TARGET)/fuzz-corpus/$$target; done
+	@for target in $(FUZZ_TARGETS); do FUZZ_TARGET=$$target \
+	$(TARGET)/fuzz/slabcast-fuzz -set_cover_merge=1 -max_len=1024 -detect_leaks=0 fuzz/corpus/$$target $(TARGET)/fuzz-corpus/$$target; done
 
 # The conffile is the default configuration as it is; completions and pages are the program's own.
 deb: $(BUILD) ## the Debian package, unpacked and run

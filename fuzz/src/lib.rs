@@ -1,8 +1,8 @@
 //! What is fuzzed: each target takes any bytes and asserts what must be true of them, beyond that
 //! nothing panics.
 //!
-//! `make fuzz` runs them under libFuzzer; `tests/fuzz_corpus.rs` includes this file and runs them on
-//! what is in `corpus/`, and on what comes of that by chance.
+//! `main.rs` runs them under libFuzzer; `tests/fuzz_corpus.rs` includes this file and runs them on
+//! what is in `corpus/`.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ pub mod tokens;
 /// One target: any bytes, of which something must be true.
 pub type Target = fn(&[u8]);
 
-/// Every target with the name of its binary and of its folder in `corpus/`.
+/// Every target with the name of its folder in `corpus/`.
 pub const TARGETS: [(&str, Target); 8] = [
     ("api", api::run),
     ("commands", commands::run),

@@ -104,33 +104,6 @@ fn no_dependency_is_older_than_its_last_known_hole() {
 }
 
 #[test]
-fn the_lock_file_of_what_is_fuzzed_has_all_that_we_depend_on() {
-    let parsed = |file: &str| -> toml::Table {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        fs::read_to_string(path).unwrap().parse().unwrap()
-    };
-    let lock = parsed("fuzz/Cargo.lock");
-    let packages = lock["package"].as_array().unwrap();
-    let ours = packages
-        .iter()
-        .find(|package| package["name"].as_str() == Some("slabcast"));
-    let known = ours.unwrap()["dependencies"].as_array().unwrap();
-    let known: Vec<_> = known.iter().filter_map(toml::Value::as_str).collect();
-    for name in parsed("Cargo.toml")["dependencies"]
-        .as_table()
-        .unwrap()
-        .keys()
-    {
-        // With a version behind it, where there are two.
-        let is_known = known.iter().any(|it| it.split(' ').next() == Some(name));
-        assert!(
-            is_known,
-            "fuzz/Cargo.lock has no {name}: cargo metadata in fuzz/"
-        );
-    }
-}
-
-#[test]
 fn the_floors_are_about_what_is_used() {
     let locked = locked("Cargo.lock");
     for (name, _) in FLOORS {
