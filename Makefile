@@ -96,7 +96,7 @@ test-package: $(BUILD) ## units, container file, completions and manual page
 test-examples: ## the examples as programs, by PyPI `websockets`, and their pages in Chromium
 	$(CARGO) build $(LOCKED) --examples
 	$(CARGO) build $(LOCKED) --no-default-features --examples
-	@export SLABCAST_EXAMPLES=$(TARGET)/debug/examples; for suite in examples example-pages; do tests/clients/run.sh $$suite; done
+	@export SLABCAST_EXAMPLES=$(TARGET)/debug/examples; tests/clients/run.sh examples; tests/clients/run.sh example-pages
 
 # What a program gets that uses the library: with every set of features, and from outside.
 test-library: ## the library with each set of features, and its crates; a program outside that uses it
