@@ -54,6 +54,9 @@ use upgrade::room_of;
 /// What is answered.
 pub(crate) type Answer = Response<Full<Bytes>>;
 
+/// Where it says what there is.
+const DESCRIPTION: &str = "/openapi.yaml";
+
 /// Where a path leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
@@ -84,7 +87,7 @@ impl Route {
         ("/metrics", Self::Metrics),
         ("/healthz", Self::Health),
         ("/readyz", Self::Ready),
-        ("/openapi.yaml", Self::OpenApi),
+        (DESCRIPTION, Self::OpenApi),
         ("/send", Self::Send),
         ("/api", Self::Api(Call::Lines)),
         ("/api/batch", Self::Api(Call::Batch)),
@@ -218,10 +221,13 @@ impl<F: Fanout> Http<F> {
         let host = self.gate.check_host(request).map_err(Refusal::closing)?;
         let path = request.uri().path().to_owned();
         let matched = self.router.at(&path).ok_or_else(|| {
-            Refusal::new(
-                StatusCode::NOT_FOUND,
-                format!("there is nothing at {path:?}; /openapi.yaml says what there is"),
-            )
+            let mut message = format!("there is nothing at {path:?}");
+            // Which an embedder may have left out, or put something else there.
+            let described = self.router.at(DESCRIPTION);
+            if described.is_some_and(|matched| *matched.value == Route::OpenApi) {
+                message.push_str(&format!("; {DESCRIPTION} says what there is"));
+            }
+            Refusal::new(StatusCode::NOT_FOUND, message)
         })?;
         let route = *matched.value;
         let methods = self.router.methods(route);
