@@ -2,10 +2,12 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
     sync::Arc,
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -14,7 +16,7 @@ use hyper::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::{
     config::Secret,
@@ -193,7 +195,15 @@ impl<F: Fanout> Http<F> {
         self.node.counters().requests.add(1);
         let route = self.router.at(request.uri().path());
         let route = route.map(|matched| *matched.value);
-        let mut answer = match self.route(connection, &mut request).await {
+        // A bug in an answer, ours or the embedder's, ends that answer only: it had nothing of the
+        // connection's in hand but its own request.
+        let routed = AssertUnwindSafe(self.route(connection, &mut request)).catch_unwind();
+        let routed = routed.await.unwrap_or_else(|_| {
+            let (method, path) = (request.method(), request.uri().path());
+            error!(peer = %connection.peer, %method, ?path, "a bug in the answer to a request");
+            Err(Refusal::bug())
+        });
+        let mut answer = match routed {
             Ok(answer) => answer,
             Err(refusal) => {
                 let (status, detail) = (refusal.status().as_u16(), refusal.message());
