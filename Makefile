@@ -113,8 +113,9 @@ test-faults: $(BUILD) ## networks, disks, clocks and peers that fail, and a shor
 MINUTES ?= 3
 CONNECTIONS ?= 18000
 
-soak: $(BUILD) ## CONNECTIONS=18000 for MINUTES=3 on each engine, while others come and go; twenty terminations
+soak: $(BUILD) ## CONNECTIONS=18000 for MINUTES=3 on each engine, while others come and go; a thousand slow requests at once; twenty terminations
 	@for engine in lock hub; do $(PYTHON) -B tests/faults/soak.py --seconds $$(($(MINUTES) * 60)) --connections $(CONNECTIONS) --engine $$engine; done
+	@SLABCAST_SOAK=1 tests/clients/run.sh faults --pattern test_slow_http.py
 	$(CARGO) test $(LOCKED) --release --test sigterm -- --ignored
 
 RATE ?= 100
