@@ -96,7 +96,7 @@ test-package: $(BUILD) ## units, container file, completions and manual page
 test-examples: ## the examples as programs, by PyPI `websockets`, and their pages in Chromium
 	$(CARGO) build $(LOCKED) --examples
 	$(CARGO) build $(LOCKED) --no-default-features --examples
-	@export SLABCAST_EXAMPLES=$(TARGET)/debug/examples; for suite in examples example-pages; do tests/clients/run.sh $$suite; done
+	@export SLABCAST_EXAMPLES=$(TARGET)/debug/examples; tests/clients/run.sh examples; tests/clients/run.sh example-pages
 
 # What a program gets that uses the library: with every set of features, and from outside.
 test-library: ## the library with each set of features, and its crates; a program outside that uses it
@@ -113,8 +113,9 @@ test-faults: $(BUILD) ## networks, disks, clocks and peers that fail, and a shor
 MINUTES ?= 3
 CONNECTIONS ?= 18000
 
-soak: $(BUILD) ## CONNECTIONS=18000 for MINUTES=3 on each engine, while others come and go; twenty terminations
+soak: $(BUILD) ## CONNECTIONS=18000 for MINUTES=3 on each engine, while others come and go; a thousand slow requests at once; twenty terminations
 	@for engine in lock hub; do $(PYTHON) -B tests/faults/soak.py --seconds $$(($(MINUTES) * 60)) --connections $(CONNECTIONS) --engine $$engine; done
+	@SLABCAST_SOAK=1 tests/clients/run.sh faults --pattern test_slow_http.py
 	$(CARGO) test $(LOCKED) --release --test sigterm -- --ignored
 
 RATE ?= 100

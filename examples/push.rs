@@ -8,7 +8,9 @@
 //!
 //! `cargo run --example push -- 127.0.0.1:8080`, `python3 -m websockets ws://127.0.0.1:8080/ws` where
 //! you type `{"uid":"123456"}`, and `curl 'http://127.0.0.1:8080/send?uid=123456&message=Hello'`. Who is
-//! there is at `/state`. It believes what a client says of itself: a real one asks for a token.
+//! there is at `/state`. It believes what a client says of itself: a real one asks for a token. And it
+//! pushes for every program of this machine, but for no page of another site, which a browser would let
+//! ask: a link is enough for that.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -76,7 +78,18 @@ fn room_of(uid: &str) -> Option<RoomName> {
     }
 }
 
+/// Whether a page of another site is behind that request. Where it has an `Origin`, the server has
+/// looked at it; links and images have none, but browsers say what they are.
+fn is_from_another_site(request: &Request<Bytes>) -> bool {
+    let mut sites = request.headers().get_all("sec-fetch-site").iter();
+    sites.any(|site| site != "same-origin" && site != "none")
+}
+
 async fn send(node: Arc<Node<Registry>>, request: Request<Bytes>) -> Response<Bytes> {
+    if is_from_another_site(&request) {
+        let error = "pages of other sites may not push";
+        return answer(StatusCode::FORBIDDEN, json!({ "error": error }));
+    }
     let query = request.uri().query().unwrap_or_default();
     let query: HashMap<_, _> = form_urlencoded::parse(query.as_bytes()).collect();
     let (uid, message) = (query.get("uid"), query.get("message"));

@@ -38,6 +38,12 @@ impl Refusal {
             .with(header::RETRY_AFTER, retry)
     }
 
+    /// A bug is in the way of an answer. What it is, is nobody's business but the log's.
+    pub(super) fn bug() -> Self {
+        let message = "a bug in the server is in the way of an answer, and in its log";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
     /// More than is allowed at once, or in a while.
     pub(super) fn too_many(message: impl Into<String>) -> Self {
         let retry = HeaderValue::from_static("1");

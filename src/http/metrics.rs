@@ -31,7 +31,9 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The status codes that have counters of their own.
-const CODES: [u16; 12] = [101, 200, 304, 400, 401, 403, 404, 405, 413, 426, 429, 503];
+const CODES: [u16; 13] = [
+    101, 200, 304, 400, 401, 403, 404, 405, 413, 426, 429, 500, 503,
+];
 
 /// Requests, by route and by code. The last of each stands for all others.
 #[derive(Debug, Default)]

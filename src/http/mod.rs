@@ -2,10 +2,12 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
     sync::Arc,
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -14,7 +16,7 @@ use hyper::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::debug;
+use tracing::{debug, error};
 
 use crate::{
     config::Secret,
@@ -54,6 +56,9 @@ use upgrade::room_of;
 /// What is answered.
 pub(crate) type Answer = Response<Full<Bytes>>;
 
+/// Where it says what there is.
+const DESCRIPTION: &str = "/openapi.yaml";
+
 /// Where a path leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
@@ -84,7 +89,7 @@ impl Route {
         ("/metrics", Self::Metrics),
         ("/healthz", Self::Health),
         ("/readyz", Self::Ready),
-        ("/openapi.yaml", Self::OpenApi),
+        (DESCRIPTION, Self::OpenApi),
         ("/send", Self::Send),
         ("/api", Self::Api(Call::Lines)),
         ("/api/batch", Self::Api(Call::Batch)),
@@ -190,7 +195,15 @@ impl<F: Fanout> Http<F> {
         self.node.counters().requests.add(1);
         let route = self.router.at(request.uri().path());
         let route = route.map(|matched| *matched.value);
-        let mut answer = match self.route(connection, &mut request).await {
+        // A bug in an answer, ours or the embedder's, ends that answer only: it had nothing of the
+        // connection's in hand but its own request.
+        let routed = AssertUnwindSafe(self.route(connection, &mut request)).catch_unwind();
+        let routed = routed.await.unwrap_or_else(|_| {
+            let (method, path) = (request.method(), request.uri().path());
+            error!(peer = %connection.peer, %method, ?path, "a bug in the answer to a request");
+            Err(Refusal::bug())
+        });
+        let mut answer = match routed {
             Ok(answer) => answer,
             Err(refusal) => {
                 let (status, detail) = (refusal.status().as_u16(), refusal.message());
@@ -218,10 +231,13 @@ impl<F: Fanout> Http<F> {
         let host = self.gate.check_host(request).map_err(Refusal::closing)?;
         let path = request.uri().path().to_owned();
         let matched = self.router.at(&path).ok_or_else(|| {
-            Refusal::new(
-                StatusCode::NOT_FOUND,
-                format!("there is nothing at {path:?}; /openapi.yaml says what there is"),
-            )
+            let mut message = format!("there is nothing at {path:?}");
+            // Which an embedder may have left out, or put something else there.
+            let described = self.router.at(DESCRIPTION);
+            if described.is_some_and(|matched| *matched.value == Route::OpenApi) {
+                message.push_str(&format!("; {DESCRIPTION} says what there is"));
+            }
+            Refusal::new(StatusCode::NOT_FOUND, message)
         })?;
         let route = *matched.value;
         let methods = self.router.methods(route);

@@ -1,6 +1,6 @@
 //! Routes of the embedder's own, beside ours.
 
-use std::{borrow::Cow, fmt, net::SocketAddr, pin::Pin, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, fmt, net::SocketAddr, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -53,6 +53,31 @@ enum OwnRoute<F: Fanout> {
     Plain(RoomName),
 }
 
+impl<F: Fanout> OwnRoute<F> {
+    /// A method with two handlers, of which one would never be asked.
+    fn doubled_method(&self) -> Option<&Method> {
+        let Self::Handlers(handlers) = self else {
+            return None;
+        };
+        let mut seen = HashSet::new();
+        let mut methods = handlers.iter().map(|(method, _)| method);
+        methods.find(|method| !seen.insert(*method))
+    }
+
+    /// Who answers that method. What a GET answers, a HEAD asks about, unless it has a handler of its
+    /// own: hyper leaves the body out.
+    fn handler(&self, method: &Method) -> Option<&Handler<F>> {
+        let Self::Handlers(handlers) = self else {
+            return None;
+        };
+        let of = |wanted: &Method| {
+            let mut found = handlers.iter().filter(|(method, _)| method == wanted);
+            found.next().map(|(_, handler)| &**handler)
+        };
+        of(method).or_else(|| (method == Method::HEAD).then(|| of(&Method::GET))?)
+    }
+}
+
 /// The embedder's routes, by path.
 pub(crate) struct OwnRoutes<F: Fanout> {
     routes: Vec<(String, OwnRoute<F>)>,
@@ -77,7 +102,7 @@ impl<F: Fanout> fmt::Debug for OwnRoutes<F> {
 }
 
 impl<F: Fanout> OwnRoutes<F> {
-    /// Has `handler` answer `method` at `path`. A later one for the same takes the place of it.
+    /// Has `handler` answer `method` at `path`.
     pub(crate) fn handle<H, A>(&mut self, method: Method, path: &str, handler: H)
     where
         H: Fn(Arc<Node<F>>, Request<Bytes>) -> A + Send + Sync + 'static,
@@ -87,10 +112,7 @@ impl<F: Fanout> OwnRoutes<F> {
             Box::new(move |node, request| Box::pin(handler(node, request)));
         let at = self.routes.iter_mut().find(|(other, _)| other == path);
         match at {
-            Some((_, OwnRoute::Handlers(handlers))) => {
-                handlers.retain(|(other, _)| *other != method);
-                handlers.push((method, handler));
-            }
+            Some((_, OwnRoute::Handlers(handlers))) => handlers.push((method, handler)),
             _ => self.insert(path, OwnRoute::Handlers(vec![(method, handler)])),
         }
     }
@@ -101,13 +123,7 @@ impl<F: Fanout> OwnRoutes<F> {
     }
 
     fn insert(&mut self, path: &str, route: OwnRoute<F>) {
-        self.routes.retain(|(other, _)| other != path);
         self.routes.push((path.to_owned(), route));
-    }
-
-    /// Their paths, in the order of their indices.
-    fn paths(&self) -> impl Iterator<Item = &str> {
-        self.routes.iter().map(|(path, _)| path.as_str())
     }
 
     /// The methods that the route of that index has, as `Allow` lists them.
@@ -144,7 +160,7 @@ impl<F: Fanout> Router<F> {
     /// With the embedder's routes first: where one of ours would lead to the same, it is left out.
     pub(crate) fn new(own: OwnRoutes<F>) -> Result<Self, RouteError> {
         let mut router = matchit::Router::new();
-        for (index, path) in own.paths().enumerate() {
+        for (index, (path, route)) in own.routes.iter().enumerate() {
             let refuse = |problem: String| RouteError {
                 path: path.to_owned(),
                 problem,
@@ -152,8 +168,16 @@ impl<F: Fanout> Router<F> {
             if !path.starts_with('/') {
                 return Err(refuse("a path begins with a slash".to_owned()));
             }
+            if let Some(method) = route.doubled_method() {
+                return Err(refuse(format!("there are two handlers of {method} for it")));
+            }
             let inserted = router.insert(path, Route::Own(index));
-            inserted.map_err(|error| refuse(error.to_string()))?;
+            inserted.map_err(|error| match error {
+                matchit::InsertError::Conflict { with } => {
+                    refuse(format!("it can't be told from {with:?}, which has a route"))
+                }
+                error => refuse(error.to_string()),
+            })?;
         }
         if !own.is_alone {
             for (path, route) in Route::ALL {
@@ -189,13 +213,11 @@ impl<F: Fanout> Http<F> {
         host: &Host,
         (index, parameters): (usize, PathParameters),
     ) -> Result<Answer, Refusal> {
-        let handlers = match &self.router.own.routes[index].1 {
-            OwnRoute::Plain(room) => {
-                let upgrading = self.upgrade_plain(connection, request, host, room.clone());
-                return upgrading.await;
-            }
-            OwnRoute::Handlers(handlers) => handlers,
-        };
+        let route = &self.router.own.routes[index].1;
+        if let OwnRoute::Plain(room) = route {
+            let upgrading = self.upgrade_plain(connection, request, host, room.clone());
+            return upgrading.await;
+        }
         self.gate.check_origin(request.headers(), host)?;
         let config = self.node.config();
         let deadline = config.timeouts.request_body;
@@ -206,14 +228,8 @@ impl<F: Fanout> Http<F> {
         *whole.headers_mut() = request.headers().clone();
         whole.extensions_mut().insert(Peer(connection.peer));
         whole.extensions_mut().insert(parameters);
-        // What a GET answers, a HEAD asks about: hyper leaves the body out.
-        let is_it = |method: &Method| {
-            method == request.method()
-                || (request.method() == Method::HEAD && method == Method::GET)
-        };
-        let (_, handler) = handlers
-            .iter()
-            .find(|(method, _)| is_it(method))
+        let handler = route
+            .handler(request.method())
             .expect("the methods of every route are checked before");
         let mut answer = handler(self.node.clone(), whole).await.map(Full::new);
         // With ours, a browser would not say from where the embedder's own forms are sent.

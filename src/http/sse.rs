@@ -29,11 +29,12 @@ impl<F: Fanout> Http<F> {
     ) -> Result<Answer, Refusal> {
         self.gate.check_origin(request.headers(), host)?;
         let query = Query::of(request);
-        let admitted = self.admit(connection, request, &query, &room).await?;
+        // Before somebody is asked who that is.
         let since = match last_event_id(request.headers())? {
             Some(since) => since,
             None => query.since()?,
         };
+        let admitted = self.admit(connection, request, &query, &room).await?;
         self.check_draining()?;
         let mut answer = head();
         let_read_by(answer.headers_mut(), request.headers());

@@ -73,8 +73,10 @@ impl<F: Fanout> Http<F> {
         self.gate.check_origin(request.headers(), host)?;
         let query = Query::of(request);
         let since = query.since()?;
-        let admitted = self.admit(connection, request, &query, &room).await?;
+        // Before somebody is asked who that is, which may take a database: nonsense is to cost nothing.
         let mut answer = shake_hands(request)?;
+        let admitted = self.admit(connection, request, &query, &room).await?;
+        // Which may have taken a while.
         self.check_draining()?;
         let way = WayIn::Plain {
             admitted,

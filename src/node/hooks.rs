@@ -24,7 +24,7 @@ use crate::{
 /// even its close: bound what may take long by [`tokio::time::timeout`]. It holds up nobody else, but
 /// its client lags if more is said meanwhile than its rooms hold for it. Where it is about a request
 /// (`/ws/{room}`, `/sse/{room}`), it is dropped with that if the peer goes: spawn what has to be
-/// finished. One that panics ends its connection.
+/// finished. One that panics ends its connection, or has its request answered with 500.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -53,7 +53,8 @@ use crate::{
 /// ```
 pub trait Hooks<F: Fanout>: Send + Sync + 'static {
     /// Who that is. None leaves it to the server: tokens, and what the configuration says about those
-    /// who have none. Asked at a connection's beginning, and when it brings a new token.
+    /// who have none. Asked at a connection's beginning, once its request or its handshake is found to
+    /// be one, and when it brings a new token.
     ///
     /// # Errors
     /// Why it may not connect.
@@ -139,6 +140,7 @@ pub trait Hooks<F: Fanout>: Send + Sync + 'static {
 
 /// The request that a connection began with.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RequestHead {
     /// The other end; a proxy, where there is one.
     pub peer: SocketAddr,
@@ -150,6 +152,7 @@ pub struct RequestHead {
 
 /// Somebody who wants to connect.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Arrival<'a> {
     /// The request that it came with.
     pub head: &'a RequestHead,
@@ -161,6 +164,7 @@ pub struct Arrival<'a> {
 
 /// Somebody who wants to be in a room.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Wish<'a> {
     /// Who.
     pub user: &'a UserId,

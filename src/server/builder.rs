@@ -49,8 +49,11 @@ impl<F: Fanout> Builder<F> {
     /// another site's page can't post here; it still can have a browser GET), requests in a second,
     /// and that the body is no longer than `limits.message_bytes` and there within
     /// `timeouts.request_body`. What stood in the braces is [`PathParameters`](super::PathParameters),
-    /// and where it came from is [`Peer`](super::Peer): both are extensions of the request. A GET route answers HEAD, too. At a path of ours, the handler takes its place. If the peer goes
-    /// before it is answered, the handler is dropped where it waits: spawn what has to be finished.
+    /// and where it came from is [`Peer`](super::Peer): both are extensions of the request. A GET route
+    /// answers HEAD, too, where that has no handler of its own. At a path of ours, the handler takes its
+    /// place; two of one's own for the same method and path, or for paths that can't be told apart, are
+    /// refused when the server is bound. If the peer goes before it is answered, the handler is dropped
+    /// where it waits: spawn what has to be finished. One that panics is answered for, with 500.
     #[must_use]
     pub fn route<H, A>(mut self, method: Method, path: &str, handler: H) -> Self
     where

@@ -63,13 +63,13 @@ class Example:
         """The next line of its log in which there is `pattern`."""
         return re.search(pattern, await self.log.find(lambda line: re.search(pattern, line)))
 
-    async def get(self, path):
+    async def get(self, path, **headers):
         """What is answered at `path`: the status, the headers, the body."""
 
         def read():
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
             try:
-                connection.request("GET", path)
+                connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
                 answer = connection.getresponse()
                 return answer.status, answer.headers, answer.read().decode()
             finally:

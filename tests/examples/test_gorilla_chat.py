@@ -65,10 +65,19 @@ class GorillaChat(ExampleCase):
     async def test_what_one_says_comes_to_all_line_ends_and_all(self):
         chat = await self.chat()
         clients = [await self.peer(chat, "/ws") for _ in range(3)]
-        said = ["hello", "two\nlines", " Grüße, 世界 ", ""]
+        said = ["hello", "two\nlines", "Grüße, 世界", ""]
         for text in said:
             await clients[0].send(text)
         await self.all_hear(clients, said)
+
+    async def test_what_is_white_around_a_text_is_cut_off(self):
+        chat = await self.chat()
+        clients = [await self.peer(chat, "/ws") for _ in range(2)]
+        for text in (" hello ", "\r\n\ttwo\n lines\n", "\u2003wide\u00a0", " \n", "none"):
+            await clients[0].send(text)
+        await self.all_hear(clients, ["hello", "two\n lines", "wide", "", "none"])
+        await clients[0].send(b" bytes ")
+        await self.all_hear(clients, [b" bytes "])
 
     async def test_what_waits_comes_in_one_write_and_each_message_is_one(self):
         chat = await self.chat()

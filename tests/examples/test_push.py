@@ -103,6 +103,23 @@ class Push(ExampleCase):
                 self.assertEqual(status, 400)
                 self.assertIn("/send?uid=", answer["error"])
 
+    async def test_no_page_of_another_site_can_push_by_a_link_or_otherwise(self):
+        push = await self.push()
+        ann = await self.user(push, "ann")
+        await self.becomes(push, 1, ann=1)
+        for headers in (
+            {"Sec_Fetch_Site": "cross-site"}, {"Sec_Fetch_Site": "same-site"}, {"Sec_Fetch_Site": "nonsense"},
+            {"Origin": "http://elsewhere.example"}, {"Origin": "null"},
+        ):
+            with self.subTest(headers):
+                self.assertEqual((await push.get("/send?uid=ann&message=foreign", **headers))[0], 403)
+        # A program, somebody who writes the address himself, and a page of this server.
+        for number, headers in enumerate((
+            {}, {"Sec_Fetch_Site": "none"}, {"Sec_Fetch_Site": "same-origin"}, {"Origin": f"http://127.0.0.1:{push.port}"},
+        )):
+            self.assertEqual((await push.get(f"/send?uid=ann&message={number}", **headers))[0], 200)
+            self.assertEqual(await soon(ann.recv()), str(number))
+
     async def test_the_user_goes_with_the_last_connection(self):
         push = await self.push()
         phone, desk = await self.user(push, "ann"), await self.user(push, "ann")

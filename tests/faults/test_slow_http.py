@@ -18,10 +18,13 @@ CONNECTIONS_PER_S = 500
 DEADLINE_S = 3
 GRACE_S = 5
 
-# The longest wait for an answer meanwhile, and that of all but one in a hundred: it is some 25 ms on two
-# cores that have nothing else to do.
+# The longest wait for an answer meanwhile: who is held up by the attack would wait for its deadlines.
 QUICK_S = 1.0
-MOSTLY_QUICK_S = 0.25
+# That of all but one in a hundred is some 25 ms on two cores that have nothing else to do, and has been
+# 187 ms where six others wanted each of them. So it is printed, and promised by `make soak` only, which
+# has the machine to itself.
+MOSTLY_QUICK_S = 0.1
+IS_SOAK = "SLABCAST_SOAK" in os.environ
 
 TOOL = shutil.which("slowhttptest")
 
@@ -87,7 +90,8 @@ class SlowHttp(FaultCase):
             f"all within {waits[-1] * 1000:.0f} ms", flush=True,
         )
         self.assertGreater(len(waits), 20)
-        self.assertLess(mostly, MOSTLY_QUICK_S)
+        if IS_SOAK:
+            self.assertLess(mostly, MOSTLY_QUICK_S)
         self.assertLess(waits[-1], QUICK_S)
         await self.settled(server)
 

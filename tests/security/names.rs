@@ -1,6 +1,6 @@
 //! Names without end.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, fs, path::Path};
 
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
@@ -50,4 +50,24 @@ async fn a_hundred_thousand_names_take_no_more_than_the_rooms_that_there_may_be(
     // What 99 thousand names more have cost: nothing but what an allocator keeps for itself.
     let grown = memory().saturating_sub(after_first.unwrap());
     assert!(grown < 24, "{grown} MiB");
+}
+
+/// SECURITY.md says what it takes to hold all rooms, and what bounds that.
+#[test]
+fn so_many_connections_hold_all_rooms_as_is_said() {
+    let limits = slabcast::config::Config::default().limits;
+    let connections = limits.rooms.div_ceil(limits.rooms_per_client);
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("SECURITY.md");
+    let page = fs::read_to_string(page).unwrap();
+    let (_, said) = page.split_once("may fill all of them.**").unwrap();
+    let said = said.lines().next().unwrap();
+    for wanted in [
+        format!("`limits.rooms_per_client` ({})", limits.rooms_per_client),
+        format!(" {connections} connections hold all"),
+        format!("`limits.rooms` ({},000)", limits.rooms / 1000),
+    ] {
+        assert!(said.contains(&wanted), "{wanted}: {said}");
+    }
+    let bounds = [limits.connections_per_address, limits.connections_per_user];
+    assert_eq!(bounds, [None, None], "unset by default: {said}");
 }
