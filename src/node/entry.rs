@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Node, Room, RoomError, Subscription, rooms::Excess};
+use super::{Node, Room, RoomError, Subscription};
 use crate::{
     config::{PublishRight, RoomConfig, SubscribeRight},
     fanout::{
@@ -215,7 +215,7 @@ impl<F: Fanout> Node<F> {
         self.room_within(name, self.config.limits.rooms)
     }
 
-    /// The room of that name, which is made if there are fewer than `rooms_max`, or if others can be
+    /// The room of that name, which is made if there are fewer than `rooms_max`, or if another can be
     /// let go for it.
     fn room_within(&self, name: &RoomName, rooms_max: usize) -> Result<Arc<Room<F>>, RoomError> {
         if let Some(room) = self.rooms.find(name) {
@@ -225,22 +225,16 @@ impl<F: Fanout> Node<F> {
             return Ok(self.open_kept(name, &config));
         }
         let open = || self.open(name, self.config.room(name.namespace()));
-        loop {
-            match self.rooms.find_or_add(name, rooms_max, open) {
-                Ok(room) => return Ok(room),
-                Err(Excess(excess)) => {
-                    if !self.rooms.make_way(excess, &self.counters.rooms_evicted) {
-                        return Err(RoomError::TooMany { rooms_max });
-                    }
-                }
-            }
-        }
+        let evicted = &self.counters.rooms_evicted;
+        let made = self.rooms.find_or_make(name, rooms_max, evicted, open);
+        made.ok_or(RoomError::TooMany { rooms_max })
     }
 
     /// The room of that name, which is made if it is not there, whatever the limit says.
     fn open_kept(&self, name: &RoomName, config: &RoomConfig) -> Arc<Room<F>> {
         let open = || self.open(name, config).kept();
-        let made = self.rooms.find_or_add(name, usize::MAX, open);
+        let evicted = &self.counters.rooms_evicted;
+        let made = self.rooms.find_or_make(name, usize::MAX, evicted, open);
         made.expect("there is no limit for it")
     }
 }

@@ -8,10 +8,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Instant,
 };
 
@@ -21,7 +18,10 @@ use crate::{
     fanout::{Fanout, Vacancy},
     id::RoomName,
     metrics::Counter,
-    sync::{Mutex, RwLock},
+    sync::{
+        Mutex, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// All rooms of a node.
@@ -71,9 +71,16 @@ impl Place {
     }
 }
 
-/// There are so many rooms more than may be, with the one that was wanted.
+/// What became of a room that was to be put on the map.
 #[derive(Debug)]
-pub(super) struct Excess(pub(super) usize);
+enum Put<F: Fanout> {
+    /// It is there, perhaps with more beside it than may be.
+    There { are_too_many: bool },
+    /// Somebody else's is there by that name.
+    Found(Arc<Room<F>>),
+    /// There is no place for it.
+    Full,
+}
 
 impl<F: Fanout> Default for Rooms<F> {
     fn default() -> Self {
@@ -120,27 +127,70 @@ impl<F: Fanout> Rooms<F> {
         self.kept.read().get(name).cloned()
     }
 
-    /// The room of that name, which `open` makes if there are fewer than `rooms_max`.
-    pub(super) fn find_or_add(
+    /// The room of that name, which `open` makes if it is not there: while there are fewer than
+    /// `rooms_max`, or in the place of the one that nobody has used for longest. None if no room can
+    /// make way.
+    ///
+    /// Rooms are made and dropped with no lock held: both can take long. Of two who make one of the
+    /// same name at once, one finds the other's.
+    pub(super) fn find_or_make(
         &self,
         name: &RoomName,
         rooms_max: usize,
-        open: impl FnOnce() -> Room<F>,
-    ) -> Result<Arc<Room<F>>, Excess> {
-        if let Some(room) = self.find(name) {
-            return Ok(room);
+        evicted: &Counter,
+        open: impl Fn() -> Room<F>,
+    ) -> Option<Arc<Room<F>>> {
+        let mut made = None;
+        loop {
+            let is_full = {
+                let by_name = self.by_name.read();
+                if let Some(room) = by_name.get(name) {
+                    return Some(room.clone());
+                }
+                by_name.len() >= rooms_max
+            };
+            // First, so that nobody makes rooms in vain who is refused.
+            let gone = if is_full {
+                Some(self.retire_longest_vacant(evicted)?)
+            } else {
+                None
+            };
+            let room = made.take().unwrap_or_else(|| Arc::new(open()));
+            match self.put(&room, rooms_max, gone.as_deref()) {
+                Put::There { are_too_many } => {
+                    if are_too_many && let Some(gone) = self.retire_longest_vacant(evicted) {
+                        // What the server has made beyond the limit goes, and nobody pays for all of it.
+                        self.forget(&gone);
+                    }
+                    return Some(room);
+                }
+                Put::Found(found) => return Some(found),
+                Put::Full => made = Some(room),
+            }
         }
+    }
+
+    /// Puts `room` on the map, if there are fewer than `rooms_max`, or in the place of `gone`, which is
+    /// retired, if that is still there. In one step: with every other newcomer, too, they are no more.
+    fn put(&self, room: &Arc<Room<F>>, rooms_max: usize, gone: Option<&Room<F>>) -> Put<F> {
         let mut by_name = self.by_name.write();
-        // Somebody may have made it between the two looks.
-        if let Some(room) = by_name.get(name) {
-            return Ok(room.clone());
+        let removed = gone.and_then(|gone| remove(&mut by_name, gone));
+        let put = if let Some(found) = by_name.get(room.name()) {
+            Put::Found(found.clone())
+        } else if removed.is_some() || by_name.len() < rooms_max {
+            by_name.insert(room.name().clone(), room.clone());
+            let are_too_many = by_name.len() > rooms_max;
+            Put::There { are_too_many }
+        } else {
+            Put::Full
+        };
+        drop(by_name);
+        if let Some(gone) = gone {
+            self.take_out(gone, Place::GONE);
         }
-        if by_name.len() >= rooms_max {
-            return Err(Excess(by_name.len() - rooms_max + 1));
-        }
-        let room = Arc::new(open());
-        by_name.insert(name.clone(), room.clone());
-        Ok(room)
+        // Its history is dropped with no lock held.
+        drop(removed);
+        put
     }
 
     /// Lets go of `room` if nothing is left in it. If only its history keeps it, it is the last that
@@ -159,54 +209,47 @@ impl<F: Fanout> Rooms<F> {
         }
     }
 
-    /// Lets the room go that nobody has used for longest, with what it remembers, and counts it; false
-    /// when there are not `excess` of them, which would all have to go to make place for another.
-    pub(super) fn make_way(&self, excess: usize, evicted: &Counter) -> bool {
-        if self.vacant.lock().by_number.len() < excess {
-            return false;
-        }
-        while let Some(room) = self.longest_vacant() {
-            match self.let_go(&room) {
-                Vacancy::Retired => return true,
+    /// Retires the room that nobody has used for longest, with what it remembers, and counts it; none if
+    /// there is no such room. It stands on the map until the caller takes it off.
+    fn retire_longest_vacant(&self, evicted: &Counter) -> Option<Arc<Room<F>>> {
+        loop {
+            let room = self.longest_vacant()?;
+            match Self::retire(&room) {
+                Vacancy::Retired => return Some(room),
                 Vacancy::Remembered if room.engine().retire_if_deserted() => {
-                    self.forget(&room);
                     evicted.add(1);
-                    return true;
+                    return Some(room);
                 }
                 // Somebody came in. When he leaves, it is in the queue again.
                 Vacancy::Remembered | Vacancy::Occupied => {}
             }
         }
-        false
     }
 
     /// Lets go of `room` if nothing is left in it, and tells what keeps it if not.
     fn let_go(&self, room: &Room<F>) -> Vacancy {
-        if room.is_kept() {
-            return Vacancy::Occupied;
-        }
-        let vacancy = room.engine().retire_if_vacant(Instant::now());
+        let vacancy = Self::retire(room);
         if vacancy.is_retired() {
             self.forget(room);
         }
         vacancy
     }
 
+    /// Retires `room` if nothing is left in it, and tells what keeps it if not.
+    fn retire(room: &Room<F>) -> Vacancy {
+        if room.is_kept() {
+            return Vacancy::Occupied;
+        }
+        room.engine().retire_if_vacant(Instant::now())
+    }
+
     /// Takes a retired room off the map, unless its successor stands there already. Whoever looked it
     /// up before will find it retired, and look again.
     pub(super) fn forget(&self, room: &Room<F>) {
-        let forgotten = {
-            let mut by_name = self.by_name.write();
-            match by_name.get(room.name()) {
-                Some(found) if std::ptr::eq(&raw const **found, room) => {
-                    by_name.remove(room.name())
-                }
-                _ => None,
-            }
-        };
-        let queued = self.vacant.lock().take(room, Place::GONE);
+        let removed = remove(&mut self.by_name.write(), room);
+        self.take_out(room, Place::GONE);
         // Its history is dropped with no lock held.
-        drop((forgotten, queued));
+        drop(removed);
     }
 
     /// Puts a room that nobody is in at the end of the queue.
@@ -224,9 +267,15 @@ impl<F: Fanout> Rooms<F> {
     /// Takes a room out of the queue that somebody is in.
     pub(super) fn note_occupied(&self, room: &Room<F>) {
         if !room.place().is_none() {
-            let queued = self.vacant.lock().take(room, Place::NONE);
-            drop(queued);
+            self.take_out(room, Place::NONE);
         }
+    }
+
+    /// Takes a room out of the queue, to stand at `place`.
+    fn take_out(&self, room: &Room<F>, place: u64) {
+        let queued = self.vacant.lock().take(room, place);
+        // With no lock held.
+        drop(queued);
     }
 
     /// Takes the first out of the queue.
@@ -236,6 +285,17 @@ impl<F: Fanout> Rooms<F> {
         room.place().set(Place::NONE);
         Some(room)
     }
+}
+
+/// Takes `room` off the map, if it is the one that stands there by its name.
+fn remove<F: Fanout>(
+    by_name: &mut HashMap<RoomName, Arc<Room<F>>>,
+    room: &Room<F>,
+) -> Option<Arc<Room<F>>> {
+    let found = by_name.get(room.name())?;
+    std::ptr::eq(&raw const **found, room)
+        .then(|| by_name.remove(room.name()))
+        .flatten()
 }
 
 impl<F: Fanout> Queue<F> {
