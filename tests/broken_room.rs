@@ -324,7 +324,10 @@ async fn a_newcomer_that_breaks_every_room_is_refused_and_others_are_let_in<E: F
     bug.send_json(json!({"id": 1, "connect": {}})).await;
     assert_eq!(bug.close_code().await, 3004);
     let mut plain = upgraded(&server, "/ws/lobby?uid=bug").await;
-    assert_eq!(Goodbye::read(&mut plain).await.code, 1011);
+    let goodbye = Goodbye::read(&mut plain).await;
+    let said = (goodbye.code, goodbye.reason.as_str());
+    let told = "internal error: the room fails whenever it is entered";
+    assert_eq!(said, (1011, told));
     let mut ada = server.centrifugo("ada").await;
     let subscribe = json!({"id": 2, "subscribe": {"channel": "lobby"}});
     let reply = ada.ask(subscribe).await;

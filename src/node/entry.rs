@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Node, Room, RoomError, Subscription};
+use super::{NamedRoom, Node, RoomError, Subscription};
 use crate::{
     config::{PublishRight, RoomConfig, SubscribeRight},
     fanout::{
@@ -35,8 +35,8 @@ impl<F: Fanout> Node<F> {
 
     /// Opens the room of that name with options of its own, for as long as the node lives. For rooms
     /// that the embedder publishes in: before anybody else can have made it, for what is there
-    /// already stays as it is. It is made whatever the limit of rooms
-    /// says, and is one of them for those who come later.
+    /// already stays as it is. It is made whatever the limit of rooms says, and is one of them for those
+    /// who come later.
     pub fn keep_room(&self, name: &RoomName, config: &RoomConfig) {
         self.rooms.keep(name, config);
         self.open_kept(name, config);
@@ -45,7 +45,8 @@ impl<F: Fanout> Node<F> {
     /// Admits `newcomer` to the room of that name, which comes into being if it is not there.
     ///
     /// # Errors
-    /// [`RoomError::TooMany`] when it is not there and no further room may be.
+    /// [`RoomError::TooMany`] when it is not there and no further room may be, [`RoomError::Failing`]
+    /// when room after room of that name has failed.
     pub async fn subscribe(
         self: &Arc<Self>,
         name: &RoomName,
@@ -60,7 +61,7 @@ impl<F: Fanout> Node<F> {
     /// is for what peers ask for, and who fills it must not keep users out of their personal rooms.
     ///
     /// # Errors
-    /// None at present.
+    /// [`RoomError::Failing`], as for peers.
     pub async fn subscribe_by_server(
         self: &Arc<Self>,
         name: &RoomName,
@@ -91,7 +92,7 @@ impl<F: Fanout> Node<F> {
                 Err(Retired) => self.rooms.forget(&room),
             }
         }
-        Err(RoomError::Broken)
+        Err(RoomError::Failing)
     }
 
     /// Publishes `batch` in the room of that name, which comes into being if it is not there, at the
@@ -99,7 +100,8 @@ impl<F: Fanout> Node<F> {
     /// publishes through its [`Subscription`], or by [`publish_at`](Self::publish_at).
     ///
     /// # Errors
-    /// [`RoomError::TooMany`] when it is not there and no further room may be.
+    /// [`RoomError::TooMany`] when it is not there and no further room may be, [`RoomError::Broken`] when
+    /// it has failed with what was to be published.
     pub async fn publish(
         &self,
         name: &RoomName,
@@ -179,20 +181,20 @@ impl<F: Fanout> Node<F> {
     /// as long as the room has members or history.
     ///
     /// # Errors
-    /// None at present; the room may keep no such history.
+    /// [`HistoryRefusal`], when the room keeps no such history.
     pub async fn history(
         &self,
         name: &RoomName,
         query: HistoryQuery,
-    ) -> Result<Result<HistoryPage, HistoryRefusal>, RoomError> {
+    ) -> Result<HistoryPage, HistoryRefusal> {
         if let Some(room) = self.rooms.find(name) {
             let page = room.engine().history(query).await;
             self.rooms.release(&room);
-            return Ok(page);
+            return page;
         }
         // What it would say at its beginning. It would be let go at once, so it takes nobody's place.
         let room = self.open(name, self.config.room(name.namespace()));
-        Ok(room.engine().history(query).await)
+        room.engine().history(query).await
     }
 
     /// Forgets what was published in the room of that name. Its numbering goes on.
@@ -211,13 +213,17 @@ impl<F: Fanout> Node<F> {
         Ok(())
     }
 
-    fn room(&self, name: &RoomName) -> Result<Arc<Room<F>>, RoomError> {
+    fn room(&self, name: &RoomName) -> Result<Arc<NamedRoom<F>>, RoomError> {
         self.room_within(name, self.config.limits.rooms)
     }
 
     /// The room of that name, which is made if there are fewer than `rooms_max`, or if another can be
     /// let go for it.
-    fn room_within(&self, name: &RoomName, rooms_max: usize) -> Result<Arc<Room<F>>, RoomError> {
+    fn room_within(
+        &self,
+        name: &RoomName,
+        rooms_max: usize,
+    ) -> Result<Arc<NamedRoom<F>>, RoomError> {
         if let Some(room) = self.rooms.find(name) {
             return Ok(room);
         }
@@ -231,7 +237,7 @@ impl<F: Fanout> Node<F> {
     }
 
     /// The room of that name, which is made if it is not there, whatever the limit says.
-    fn open_kept(&self, name: &RoomName, config: &RoomConfig) -> Arc<Room<F>> {
+    fn open_kept(&self, name: &RoomName, config: &RoomConfig) -> Arc<NamedRoom<F>> {
         let open = || self.open(name, config).kept();
         let evicted = &self.counters.rooms_evicted;
         let made = self.rooms.find_or_make(name, usize::MAX, evicted, open);

@@ -45,7 +45,7 @@ pub use error::{AccessError, RoomError};
 pub use hooks::{Arrival, Hooks, RequestHead, RpcError, Wish};
 pub use quota::{Quota, Share, network_of};
 pub use rates::Rates;
-pub use room::{Room, Subscription};
+pub use room::{NamedRoom, Subscription};
 pub use sessions::SessionGuard;
 pub use status::{DeliveryStatus, NodeStatus, RoomSummary};
 
@@ -209,7 +209,7 @@ impl<F: Fanout> Node<F> {
         status
     }
 
-    fn open(&self, name: &RoomName, config: &RoomConfig) -> Room<F> {
+    fn open(&self, name: &RoomName, config: &RoomConfig) -> NamedRoom<F> {
         let setup = RoomSetup {
             config: config.clone(),
             encoder: Box::new(RoomEncoder::new(name)),
@@ -217,6 +217,6 @@ impl<F: Fanout> Node<F> {
             history_budget: self.history_budget.clone(),
             feed_budget: self.feed_budget.clone(),
         };
-        Room::new(name.clone(), config, F::open(setup))
+        NamedRoom::new(name.clone(), config, F::open(setup))
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// A room by its name.
 #[derive(Debug)]
-pub struct Room<F: Fanout> {
+pub struct NamedRoom<F: Fanout> {
     name: RoomName,
     engine: Arc<F>,
     slow: SlowPolicy,
@@ -23,7 +23,7 @@ pub struct Room<F: Fanout> {
     place: Place,
 }
 
-impl<F: Fanout> Room<F> {
+impl<F: Fanout> NamedRoom<F> {
     pub(super) fn new(name: RoomName, config: &RoomConfig, engine: Arc<F>) -> Self {
         Self {
             name,
@@ -90,17 +90,17 @@ impl<F: Fanout> Room<F> {
 #[derive(Debug)]
 pub struct Subscription<F: Fanout> {
     node: Arc<Node<F>>,
-    room: Arc<Room<F>>,
+    room: Arc<NamedRoom<F>>,
 }
 
 impl<F: Fanout> Subscription<F> {
-    pub(super) fn new(node: Arc<Node<F>>, room: Arc<Room<F>>) -> Self {
+    pub(super) fn new(node: Arc<Node<F>>, room: Arc<NamedRoom<F>>) -> Self {
         Self { node, room }
     }
 
     /// The room.
     #[must_use]
-    pub fn room(&self) -> &Room<F> {
+    pub fn room(&self) -> &NamedRoom<F> {
         &self.room
     }
 

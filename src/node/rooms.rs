@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use super::Room;
+use super::NamedRoom;
 use crate::{
     config::RoomConfig,
     fanout::{Fanout, Vacancy},
@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct Rooms<F: Fanout> {
     /// First in the lock order; held for a look-up or a change, and no room's lock is taken under it.
     /// Read by every subscribe, written when rooms appear and go.
-    by_name: RwLock<HashMap<RoomName, Arc<Room<F>>>>,
+    by_name: RwLock<HashMap<RoomName, Arc<NamedRoom<F>>>>,
     /// The options of rooms that are kept, for those that a bug has ended: nobody is let in there by
     /// other ones. Taken alone, by whoever finds no room of a name.
     kept: RwLock<HashMap<RoomName, RoomConfig>>,
@@ -41,7 +41,7 @@ pub(super) struct Rooms<F: Fanout> {
 /// Rooms that nobody is in, by when they were last used.
 #[derive(Debug)]
 struct Queue<F: Fanout> {
-    by_number: BTreeMap<u64, Arc<Room<F>>>,
+    by_number: BTreeMap<u64, Arc<NamedRoom<F>>>,
     /// The last that was given out.
     number: u64,
 }
@@ -77,7 +77,7 @@ enum Put<F: Fanout> {
     /// It is there, perhaps with more beside it than may be.
     There { are_too_many: bool },
     /// Somebody else's is there by that name.
-    Found(Arc<Room<F>>),
+    Found(Arc<NamedRoom<F>>),
     /// There is no place for it.
     Full,
 }
@@ -98,13 +98,13 @@ impl<F: Fanout> Default for Rooms<F> {
 
 impl<F: Fanout> Rooms<F> {
     /// All of them, in no order.
-    pub(super) fn all(&self) -> Vec<Arc<Room<F>>> {
+    pub(super) fn all(&self) -> Vec<Arc<NamedRoom<F>>> {
         self.by_name.read().values().cloned().collect()
     }
 
     /// Up to `max` of them behind the first `from`, or from the beginning if there are no more than
     /// that; and how many are before the next. Passes both locks.
-    pub(super) fn few(&self, from: usize, max: usize) -> (Vec<Arc<Room<F>>>, usize) {
+    pub(super) fn few(&self, from: usize, max: usize) -> (Vec<Arc<NamedRoom<F>>>, usize) {
         drop(self.vacant.lock());
         let by_name = self.by_name.read();
         let from = if from < by_name.len() { from } else { 0 };
@@ -113,7 +113,7 @@ impl<F: Fanout> Rooms<F> {
         (few, if next < by_name.len() { next } else { 0 })
     }
 
-    pub(super) fn find(&self, name: &RoomName) -> Option<Arc<Room<F>>> {
+    pub(super) fn find(&self, name: &RoomName) -> Option<Arc<NamedRoom<F>>> {
         self.by_name.read().get(name).cloned()
     }
 
@@ -138,8 +138,8 @@ impl<F: Fanout> Rooms<F> {
         name: &RoomName,
         rooms_max: usize,
         evicted: &Counter,
-        open: impl Fn() -> Room<F>,
-    ) -> Option<Arc<Room<F>>> {
+        open: impl Fn() -> NamedRoom<F>,
+    ) -> Option<Arc<NamedRoom<F>>> {
         let mut made = None;
         loop {
             let is_full = {
@@ -172,7 +172,12 @@ impl<F: Fanout> Rooms<F> {
 
     /// Puts `room` on the map, if there are fewer than `rooms_max`, or in the place of `gone`, which is
     /// retired, if that is still there. In one step: with every other newcomer, too, they are no more.
-    fn put(&self, room: &Arc<Room<F>>, rooms_max: usize, gone: Option<&Room<F>>) -> Put<F> {
+    fn put(
+        &self,
+        room: &Arc<NamedRoom<F>>,
+        rooms_max: usize,
+        gone: Option<&NamedRoom<F>>,
+    ) -> Put<F> {
         let mut by_name = self.by_name.write();
         let removed = gone.and_then(|gone| remove(&mut by_name, gone));
         let put = if let Some(found) = by_name.get(room.name()) {
@@ -195,14 +200,14 @@ impl<F: Fanout> Rooms<F> {
 
     /// Lets go of `room` if nothing is left in it. If only its history keeps it, it is the last that
     /// would have to make way.
-    pub(super) fn release(&self, room: &Arc<Room<F>>) {
+    pub(super) fn release(&self, room: &Arc<NamedRoom<F>>) {
         if self.let_go(room) == Vacancy::Remembered {
             self.note_vacant(room);
         }
     }
 
     /// The same after a look at `room` that was no use of it.
-    pub(super) fn release_unused(&self, room: &Arc<Room<F>>) {
+    pub(super) fn release_unused(&self, room: &Arc<NamedRoom<F>>) {
         // In the queue it is, unless whoever left it behind was dropped before he could say so.
         if self.let_go(room) == Vacancy::Remembered && room.place().is_none() {
             self.note_vacant(room);
@@ -211,7 +216,7 @@ impl<F: Fanout> Rooms<F> {
 
     /// Retires the room that nobody has used for longest, with what it remembers, and counts it; none if
     /// there is no such room. It stands on the map until the caller takes it off.
-    fn retire_longest_vacant(&self, evicted: &Counter) -> Option<Arc<Room<F>>> {
+    fn retire_longest_vacant(&self, evicted: &Counter) -> Option<Arc<NamedRoom<F>>> {
         loop {
             let room = self.longest_vacant()?;
             match Self::retire(&room) {
@@ -227,7 +232,7 @@ impl<F: Fanout> Rooms<F> {
     }
 
     /// Lets go of `room` if nothing is left in it, and tells what keeps it if not.
-    fn let_go(&self, room: &Room<F>) -> Vacancy {
+    fn let_go(&self, room: &NamedRoom<F>) -> Vacancy {
         let vacancy = Self::retire(room);
         if vacancy.is_retired() {
             self.forget(room);
@@ -236,7 +241,7 @@ impl<F: Fanout> Rooms<F> {
     }
 
     /// Retires `room` if nothing is left in it, and tells what keeps it if not.
-    fn retire(room: &Room<F>) -> Vacancy {
+    fn retire(room: &NamedRoom<F>) -> Vacancy {
         if room.is_kept() {
             return Vacancy::Occupied;
         }
@@ -245,7 +250,7 @@ impl<F: Fanout> Rooms<F> {
 
     /// Takes a retired room off the map, unless its successor stands there already. Whoever looked it
     /// up before will find it retired, and look again.
-    pub(super) fn forget(&self, room: &Room<F>) {
+    pub(super) fn forget(&self, room: &NamedRoom<F>) {
         let removed = remove(&mut self.by_name.write(), room);
         self.take_out(room, Place::GONE);
         // Its history is dropped with no lock held.
@@ -257,7 +262,7 @@ impl<F: Fanout> Rooms<F> {
     /// Somebody may have come in meanwhile: then it stands there until he leaves, or until it is its
     /// turn and its engine says so. The other way round nobody is missing, because whoever leaves a
     /// room behind comes by here when he has left.
-    fn note_vacant(&self, room: &Arc<Room<F>>) {
+    fn note_vacant(&self, room: &Arc<NamedRoom<F>>) {
         if room.gives_way() {
             let former = self.vacant.lock().push(room);
             drop(former);
@@ -265,21 +270,21 @@ impl<F: Fanout> Rooms<F> {
     }
 
     /// Takes a room out of the queue that somebody is in.
-    pub(super) fn note_occupied(&self, room: &Room<F>) {
+    pub(super) fn note_occupied(&self, room: &NamedRoom<F>) {
         if !room.place().is_none() {
             self.take_out(room, Place::NONE);
         }
     }
 
     /// Takes a room out of the queue, to stand at `place`.
-    fn take_out(&self, room: &Room<F>, place: u64) {
+    fn take_out(&self, room: &NamedRoom<F>, place: u64) {
         let queued = self.vacant.lock().take(room, place);
         // With no lock held.
         drop(queued);
     }
 
     /// Takes the first out of the queue.
-    fn longest_vacant(&self) -> Option<Arc<Room<F>>> {
+    fn longest_vacant(&self) -> Option<Arc<NamedRoom<F>>> {
         let mut queue = self.vacant.lock();
         let (_, room) = queue.by_number.pop_first()?;
         room.place().set(Place::NONE);
@@ -289,9 +294,9 @@ impl<F: Fanout> Rooms<F> {
 
 /// Takes `room` off the map, if it is the one that stands there by its name.
 fn remove<F: Fanout>(
-    by_name: &mut HashMap<RoomName, Arc<Room<F>>>,
-    room: &Room<F>,
-) -> Option<Arc<Room<F>>> {
+    by_name: &mut HashMap<RoomName, Arc<NamedRoom<F>>>,
+    room: &NamedRoom<F>,
+) -> Option<Arc<NamedRoom<F>>> {
     let found = by_name.get(room.name())?;
     std::ptr::eq(&raw const **found, room)
         .then(|| by_name.remove(room.name()))
@@ -301,7 +306,7 @@ fn remove<F: Fanout>(
 impl<F: Fanout> Queue<F> {
     /// Puts `room` at the end, unless it was let go. What it held of it before is for the caller to
     /// drop, with no lock held.
-    fn push(&mut self, room: &Arc<Room<F>>) -> Option<Arc<Room<F>>> {
+    fn push(&mut self, room: &Arc<NamedRoom<F>>) -> Option<Arc<NamedRoom<F>>> {
         let place = room.place().number();
         if place == Place::GONE || (place == self.number && place != Place::NONE) {
             return None;
@@ -313,7 +318,7 @@ impl<F: Fanout> Queue<F> {
         former
     }
 
-    fn take(&mut self, room: &Room<F>, place: u64) -> Option<Arc<Room<F>>> {
+    fn take(&mut self, room: &NamedRoom<F>, place: u64) -> Option<Arc<NamedRoom<F>>> {
         let former = room.place().number();
         if former != Place::GONE {
             room.place().set(place);

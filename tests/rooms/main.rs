@@ -113,7 +113,7 @@ async fn remembered<F: Fanout>(node: &Node<F>, room: &str) -> usize {
         since: None,
         is_reverse: false,
     };
-    let page = node.history(&name(room), all).await.unwrap().unwrap();
+    let page = node.history(&name(room), all).await.unwrap();
     page.publications.len()
 }
 
