@@ -10,6 +10,8 @@ use std::{collections::VecDeque, mem, sync::Arc, time::Instant};
 
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
+#[cfg(not(shuttle))]
+use tokio::task::spawn;
 
 use super::{
     Admission, BROKEN, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
@@ -19,6 +21,8 @@ use super::{
     timeline::Timeline,
     wake_queue::WakeQueue,
 };
+#[cfg(shuttle)]
+use crate::sync::task::spawn;
 use crate::{
     id::ClientId,
     publication::{ClientInfo, Publication},
@@ -97,7 +101,7 @@ impl Fanout for Hub {
             answers: Vec::new(),
             door: door.clone(),
         };
-        tokio::spawn(actor.run(inbox));
+        spawn(actor.run(inbox));
         Arc::new(Self { commands, door })
     }
 
