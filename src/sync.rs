@@ -174,10 +174,14 @@ mod models {
             }
 
             pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-                // A task whose handle is dropped is let go, and a model ends without it. Here a model
-                // has ended when nothing is left to be done.
-                mem::forget(shuttle::future::spawn(task));
+                spawn(task);
             }
+        }
+
+        pub(crate) fn spawn(task: impl Future<Output = ()> + Send + 'static) {
+            // A task whose handle is dropped is let go, and a model ends without it. Here a model has
+            // ended when nothing is left to be done.
+            mem::forget(shuttle::future::spawn(task));
         }
     }
 }

@@ -7,6 +7,9 @@
     reason = "a test that fails may say so by panicking"
 )]
 
+#[path = "fanout_suite/members.rs"]
+#[allow(dead_code, reason = "the suite has more promises")]
+mod members;
 mod support;
 
 use std::{
@@ -15,17 +18,20 @@ use std::{
     time::Instant,
 };
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
 use serde_json::{Value, json};
 use slabcast::{
     config::{PublishRight, RoomConfig, Secret, SubscribeRight},
     fanout::{
         Admission, CatchUp, Dialect, Encode, Event, Fanout, HistoryPage, HistoryQuery,
-        HistoryRefusal, Membership, Newcomer, Pace, Receipt, Retired, RoomSetup, RoomStatus,
-        Vacancy,
+        HistoryRefusal, Hub, Membership, Newcomer, Pace, Receipt, Registry, Retired, RoomSetup,
+        RoomStatus, Vacancy,
     },
+    feed::FeedBudget,
+    history::HistoryBudget,
     id::{ClientId, RoomName},
     node::{NodeStatus, RoomError},
+    outbox::Outbox,
     publication::{ClientInfo, Publication},
 };
 use support::{Goodbye, Peer, Response, ServerFrame, TestServer, client_frame, config, upgraded};
@@ -318,7 +324,10 @@ async fn a_newcomer_that_breaks_every_room_is_refused_and_others_are_let_in<E: F
     bug.send_json(json!({"id": 1, "connect": {}})).await;
     assert_eq!(bug.close_code().await, 3004);
     let mut plain = upgraded(&server, "/ws/lobby?uid=bug").await;
-    assert_eq!(Goodbye::read(&mut plain).await.code, 1011);
+    let goodbye = Goodbye::read(&mut plain).await;
+    let said = (goodbye.code, goodbye.reason.as_str());
+    let told = "internal error: the room fails whenever it is entered";
+    assert_eq!(said, (1011, told));
     let mut ada = server.centrifugo("ada").await;
     let subscribe = json!({"id": 2, "subscribe": {"channel": "lobby"}});
     let reply = ada.ask(subscribe).await;
@@ -364,4 +373,92 @@ async fn a_bug_behind_which_a_peer_closes_is_counted_as_one<E: Fanout>() {
     assert_eq!((goodbye.code, goodbye.before), (1000, vec![]));
     accounts_balance(&server, 1).await;
     server.stop().await;
+}
+
+/// Has a word for everything in each of two dialects. Whoever is of that name breaks the room: `late`
+/// when he comes, at the second dialect, and `leaver` when he goes, at the first.
+#[derive(Debug)]
+struct Brittle;
+
+const FIRST: Dialect = Dialect(0);
+const SECOND: Dialect = Dialect(1);
+
+impl Encode for Brittle {
+    fn dialects(&self) -> usize {
+        2
+    }
+
+    fn encode(&self, dialect: Dialect, event: Event<'_>, out: &mut BytesMut) {
+        let is_bug = match event {
+            Event::Join(info) => &*info.client == "late" && dialect == SECOND,
+            Event::Leave(info) => &*info.client == "leaver",
+            Event::Publication(..) => false,
+        };
+        assert!(!is_bug, "meant to be seen");
+        out.put_slice(b"something\n");
+    }
+}
+
+fn brittle<E: Fanout>() -> members::Room<E> {
+    let deliveries = Arc::default();
+    let engine = E::open(RoomSetup {
+        config: RoomConfig {
+            join_leave: true,
+            ..RoomConfig::default()
+        },
+        encoder: Box::new(Brittle),
+        deliveries: Arc::clone(&deliveries),
+        history_budget: Arc::new(HistoryBudget::new(1 << 20)),
+        feed_budget: Arc::new(FeedBudget::unlimited()),
+    });
+    members::Room { engine, deliveries }
+}
+
+/// Waits for what the hub does in its own time, and sees that `clients` are there, and that every frame
+/// is accounted for.
+async fn accounts_balance_with<E: Fanout>(room: &members::Room<E>, clients: usize) {
+    assert_eq!(room.engine.status().await.clients, clients);
+    room.assert_accounts_balance().await;
+}
+
+#[tokio::test]
+async fn nothing_is_due_to_a_newcomer_whose_join_breaks_off_at_the_second_dialect() {
+    leaves_nothing_due::<Registry>().await;
+    leaves_nothing_due::<Hub>().await;
+}
+
+async fn leaves_nothing_due<E: Fanout>() {
+    let room = brittle::<E>();
+    let listener = room.join("listener", SECOND).await;
+    let mut outbox = Outbox::new(Arc::default(), room.deliveries.clone());
+    let late = members::newcomer("late", FIRST, &mut outbox);
+    let admitted = room.engine.subscribe(late, CatchUp::Nothing).await;
+    assert_eq!(admitted.err(), Some(Retired));
+    accounts_balance_with(&room, 1).await;
+    drop(listener);
+    accounts_balance_with(&room, 0).await;
+}
+
+// On one thread, so that all of them have left before a hub's task hears of the first.
+#[tokio::test]
+async fn a_bug_at_a_leave_costs_none_of_those_that_leave_with_it() {
+    costs_no_leave::<Registry>().await;
+    costs_no_leave::<Hub>().await;
+}
+
+async fn costs_no_leave<E: Fanout>() {
+    let room = brittle::<E>();
+    let slow = room.join("slow", FIRST).await;
+    let mut leaving = Vec::new();
+    for name in ["ada", "leaver", "kim", "bob"] {
+        leaving.push(room.join(name, FIRST).await);
+    }
+    room.publish("unread by all of them").await;
+    drop(leaving);
+    accounts_balance_with(&room, 1).await;
+    assert_eq!(room.engine.presence().await.len(), 1);
+    assert!(room.engine.retire_if_vacant(Instant::now()).is_retired());
+    drop(slow);
+    accounts_balance_with(&room, 0).await;
+    assert_eq!(room.engine.status().await.pending, 0);
 }

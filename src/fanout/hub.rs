@@ -15,6 +15,8 @@ use std::{
 
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
+#[cfg(not(shuttle))]
+use tokio::task::spawn;
 
 use super::{
     Admission, BROKEN, CatchUp, Fanout, HistoryPage, HistoryQuery, HistoryRefusal, Newcomer, Pace,
@@ -24,6 +26,8 @@ use super::{
     timeline::Timeline,
     wake_queue::WakeQueue,
 };
+#[cfg(shuttle)]
+use crate::sync::task::spawn;
 use crate::{
     id::ClientId,
     publication::{ClientInfo, Publication},
@@ -80,6 +84,13 @@ enum Command {
     Look,
 }
 
+impl Command {
+    /// Whether the door was told of it before.
+    fn brings_something(&self) -> bool {
+        matches!(self, Self::Publish { .. } | Self::Subscribe { .. })
+    }
+}
+
 impl Fanout for Hub {
     const NAME: &'static str = "hub";
 
@@ -96,7 +107,7 @@ impl Fanout for Hub {
             answers: Vec::new(),
             door: door.clone(),
         };
-        tokio::spawn(actor.run(inbox));
+        spawn(actor.run(inbox));
         Arc::new(Self { commands, door })
     }
 
@@ -305,23 +316,22 @@ impl Actor {
         self.wake_queue.live_here();
         let mut commands = Vec::new();
         while inbox.recv_many(&mut commands, COMMANDS_MAX).await > 0 {
+            // Before the commands: whoever leaves and comes back has left first.
+            self.let_out();
             if contained(|| self.turn(&mut commands)).is_none() {
                 self.break_off();
             }
             commands.clear();
             commands.shrink_to(KEPT_MAX);
         }
-        while contained(|| self.let_out()).is_none() {
-            self.break_off();
-        }
+        self.let_out();
         self.tell();
     }
 
     fn turn(&mut self, commands: &mut Vec<Command>) {
-        // Before the commands: whoever leaves and comes back has left first.
-        self.let_out();
         if self.timeline.is_broken() {
-            return;
+            // Nobody comes any more. Who only looks finds those who are still on their way out.
+            commands.retain(|command| !command.brings_something());
         }
         for command in commands.drain(..) {
             self.handle(command);
@@ -331,8 +341,8 @@ impl Actor {
         self.answer();
     }
 
-    /// A bug has broken a turn off. The room is at its end: it is retired, members are sent away, and
-    /// all that is left to do is to let them out.
+    /// A bug has broken off what was done here. The room is at its end: it is retired, members are sent
+    /// away, and all that is left to do is to let them out.
     fn break_off(&mut self) {
         self.timeline.break_off(&self.clients);
         self.door.close();
@@ -342,9 +352,15 @@ impl Actor {
         self.answers.clear();
     }
 
-    /// One after the other: if a bug breaks it off at one of them, the others are let out the next time.
+    /// One after the other: if a bug breaks it off at one of them, the others are let out all the same.
     fn let_out(&mut self) {
         self.departing.extend(self.door.departures());
+        while contained(|| self.dismiss_each()).is_none() {
+            self.break_off();
+        }
+    }
+
+    fn dismiss_each(&mut self) {
         while let Some(id) = self.departing.pop_front() {
             self.dismiss(id);
         }

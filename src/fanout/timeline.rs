@@ -144,7 +144,7 @@ impl Timeline {
     ) -> Result<(Receipt, Growth), Retired> {
         self.check_retired()?;
         let now = Instant::now();
-        let mut appends = Appends::begin(&self.lanes, &self.deliveries);
+        let mut appends = Appends::begin(&self.lanes, &self.deliveries, None);
         let mut taken = 0;
         let waits_at = reach(pace).and_then(|reach| appends.least_behind(reach));
         if waits_at.is_none() {
@@ -187,13 +187,17 @@ impl Timeline {
         }
         let missed = self.catch_up(catch_up);
         let position = self.position();
-        let lane = &mut self.lanes[usize::from(newcomer.dialect.0)];
-        lane.members += 1;
-        let feed = lane.feed.clone();
-        newcomer.seat.settle(feed.bounds().end);
+        let index = usize::from(newcomer.dialect.0);
+        let feed = self.lanes[index].feed.clone();
+        let begin = feed.bounds().end;
+        newcomer.seat.settle(begin);
         self.generations += 1;
         // Its own Join too: by then it stands in the room's order like everybody else.
-        let growth = self.announce(Event::Join(&newcomer.info));
+        let growth = self.announce(Event::Join(&newcomer.info), Some(newcomer.dialect));
+        // A member no sooner: if a bug breaks its Join off, it will never leave, and nobody would settle
+        // what was due to it.
+        self.lanes[index].members += 1;
+        self.deliveries.due.add(feed.bounds().end - begin);
         let admitted = Admitted {
             client: Client::new(newcomer, self.generations),
             feed,
@@ -212,7 +216,7 @@ impl Timeline {
         if lane.members == 0 {
             lane.feed.clear();
         }
-        self.announce(Event::Leave(client.info()))
+        self.announce(Event::Leave(client.info()), None)
     }
 
     /// A part of what was published lately.
@@ -425,8 +429,9 @@ impl Timeline {
         }
     }
 
-    fn announce(&mut self, event: Event<'_>) -> Growth {
-        let mut appends = Appends::begin(&self.lanes, &self.deliveries);
+    /// Tells members, and `newcomer`, who is not one yet.
+    fn announce(&mut self, event: Event<'_>, newcomer: Option<Dialect>) -> Growth {
+        let mut appends = Appends::begin(&self.lanes, &self.deliveries, newcomer);
         if self.config.join_leave && !self.is_broken {
             appends.encode(&*self.encoder, event);
         }
@@ -443,10 +448,11 @@ struct Appends<'a> {
 }
 
 impl<'a> Appends<'a> {
-    fn begin(lanes: &'a [Lane], deliveries: &'a Deliveries) -> Self {
+    fn begin(lanes: &'a [Lane], deliveries: &'a Deliveries, newcomer: Option<Dialect>) -> Self {
+        let newcomer = newcomer.map(|dialect| usize::from(dialect.0));
         let feeds = std::array::from_fn(|index| {
-            let lane = lanes.get(index).filter(|lane| lane.members > 0)?;
-            Some(lane.feed.append())
+            let lane = lanes.get(index)?;
+            (lane.members > 0 || newcomer == Some(index)).then(|| lane.feed.append())
         });
         Self {
             lanes,
@@ -492,7 +498,7 @@ impl<'a> Appends<'a> {
 }
 
 impl Drop for Appends<'_> {
-    /// Counts what is due, before anybody can read it; what came before a bug, too.
+    /// Counts what is due to members, before anybody can read it; what came before a bug, too.
     fn drop(&mut self) {
         for (append, lane) in self.feeds.iter().zip(self.lanes) {
             let frames = append.as_ref().map(|it| it.bounds().end - it.begin());

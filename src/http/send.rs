@@ -142,7 +142,7 @@ impl<F: Fanout> Http<F> {
 fn refused(error: RoomError) -> Refusal {
     let status = match error {
         RoomError::TooMany { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        RoomError::Broken => StatusCode::INTERNAL_SERVER_ERROR,
+        RoomError::Broken | RoomError::Failing => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Refusal::new(status, error.to_string())
 }

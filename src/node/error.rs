@@ -19,13 +19,15 @@ pub enum RoomError {
     },
     /// Its engine failed with a batch in hand. Nobody knows what became of that.
     Broken,
+    /// Its engine failed with a newcomer in hand, and so did those of its successors.
+    Failing,
 }
 
 impl From<RoomError> for ErrorCode {
     fn from(error: RoomError) -> Self {
         match error {
             RoomError::TooMany { .. } => Self::LimitExceeded,
-            RoomError::Broken => Self::Internal,
+            RoomError::Broken | RoomError::Failing => Self::Internal,
         }
     }
 }
@@ -34,7 +36,7 @@ impl From<RoomError> for Close {
     fn from(error: RoomError) -> Self {
         let reason = match error {
             RoomError::TooMany { .. } => CloseReason::Refused,
-            RoomError::Broken => CloseReason::Internal,
+            RoomError::Broken | RoomError::Failing => CloseReason::Internal,
         };
         Self::new(reason, error.to_string())
     }
@@ -48,6 +50,7 @@ impl fmt::Display for RoomError {
                 "the server has all {rooms_max} rooms that it may have (limits.rooms)"
             ),
             Self::Broken => f.write_str("the room failed, and what was published may be lost"),
+            Self::Failing => f.write_str("the room fails whenever it is entered"),
         }
     }
 }
@@ -146,5 +149,6 @@ mod tests {
         };
         assert_eq!(codes(RoomError::TooMany { rooms_max: 1 }), (3505, 1008));
         assert_eq!(codes(RoomError::Broken), (3004, 1011));
+        assert_eq!(codes(RoomError::Failing), (3004, 1011));
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 
 /// A room by its name.
 #[derive(Debug)]
-pub struct Room<F: Fanout> {
+pub struct NamedRoom<F: Fanout> {
     name: RoomName,
     engine: Arc<F>,
     feeds: Arc<FeedBudget>,
@@ -25,7 +25,7 @@ pub struct Room<F: Fanout> {
     place: Place,
 }
 
-impl<F: Fanout> Room<F> {
+impl<F: Fanout> NamedRoom<F> {
     /// The room that `engine` keeps, whose feeds use the part `feeds` of their budget.
     pub(super) fn new(
         name: RoomName,
@@ -104,17 +104,17 @@ impl<F: Fanout> Room<F> {
 #[derive(Debug)]
 pub struct Subscription<F: Fanout> {
     node: Arc<Node<F>>,
-    room: Arc<Room<F>>,
+    room: Arc<NamedRoom<F>>,
 }
 
 impl<F: Fanout> Subscription<F> {
-    pub(super) fn new(node: Arc<Node<F>>, room: Arc<Room<F>>) -> Self {
+    pub(super) fn new(node: Arc<Node<F>>, room: Arc<NamedRoom<F>>) -> Self {
         Self { node, room }
     }
 
     /// The room.
     #[must_use]
-    pub fn room(&self) -> &Room<F> {
+    pub fn room(&self) -> &NamedRoom<F> {
         &self.room
     }
 

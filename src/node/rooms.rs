@@ -8,20 +8,20 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Instant,
 };
 
-use super::Room;
+use super::NamedRoom;
 use crate::{
     config::RoomConfig,
     fanout::{Fanout, Vacancy},
     id::RoomName,
     metrics::Counter,
-    sync::{Mutex, RwLock},
+    sync::{
+        Mutex, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// All rooms of a node.
@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct Rooms<F: Fanout> {
     /// First in the lock order; held for a look-up or a change, and no room's lock is taken under it.
     /// Read by every subscribe, written when rooms appear and go.
-    by_name: RwLock<HashMap<RoomName, Arc<Room<F>>>>,
+    by_name: RwLock<HashMap<RoomName, Arc<NamedRoom<F>>>>,
     /// The options of rooms that are kept, for those that a bug has ended: nobody is let in there by
     /// other ones. Taken alone, by whoever finds no room of a name.
     kept: RwLock<HashMap<RoomName, RoomConfig>>,
@@ -41,7 +41,7 @@ pub(super) struct Rooms<F: Fanout> {
 /// Rooms that nobody is in, by when they were last used.
 #[derive(Debug)]
 struct Queue<F: Fanout> {
-    by_number: BTreeMap<u64, Arc<Room<F>>>,
+    by_number: BTreeMap<u64, Arc<NamedRoom<F>>>,
     /// The last that was given out.
     number: u64,
 }
@@ -71,9 +71,16 @@ impl Place {
     }
 }
 
-/// There are so many rooms more than may be, with the one that was wanted.
+/// What became of a room that was to be put on the map.
 #[derive(Debug)]
-pub(super) struct Excess(pub(super) usize);
+enum Put<F: Fanout> {
+    /// It is there, perhaps with more beside it than may be.
+    There { are_too_many: bool },
+    /// Somebody else's is there by that name.
+    Found(Arc<NamedRoom<F>>),
+    /// There is no place for it.
+    Full,
+}
 
 impl<F: Fanout> Default for Rooms<F> {
     fn default() -> Self {
@@ -91,12 +98,12 @@ impl<F: Fanout> Default for Rooms<F> {
 
 impl<F: Fanout> Rooms<F> {
     /// All of them, in no order.
-    pub(super) fn all(&self) -> Vec<Arc<Room<F>>> {
+    pub(super) fn all(&self) -> Vec<Arc<NamedRoom<F>>> {
         self.by_name.read().values().cloned().collect()
     }
 
     /// Those whose feeds hold something, and how many bytes.
-    pub(super) fn holders(&self) -> Vec<(usize, Arc<Room<F>>)> {
+    pub(super) fn holders(&self) -> Vec<(usize, Arc<NamedRoom<F>>)> {
         let by_name = self.by_name.read();
         let bytes = by_name.values().map(|room| (room.feed_bytes(), room));
         let holders = bytes.filter(|&(bytes, _)| bytes > 0);
@@ -105,7 +112,7 @@ impl<F: Fanout> Rooms<F> {
 
     /// Up to `max` of them behind the first `from`, or from the beginning if there are no more than
     /// that; and how many are before the next. Passes both locks.
-    pub(super) fn few(&self, from: usize, max: usize) -> (Vec<Arc<Room<F>>>, usize) {
+    pub(super) fn few(&self, from: usize, max: usize) -> (Vec<Arc<NamedRoom<F>>>, usize) {
         drop(self.vacant.lock());
         let by_name = self.by_name.read();
         let from = if from < by_name.len() { from } else { 0 };
@@ -114,7 +121,7 @@ impl<F: Fanout> Rooms<F> {
         (few, if next < by_name.len() { next } else { 0 })
     }
 
-    pub(super) fn find(&self, name: &RoomName) -> Option<Arc<Room<F>>> {
+    pub(super) fn find(&self, name: &RoomName) -> Option<Arc<NamedRoom<F>>> {
         self.by_name.read().get(name).cloned()
     }
 
@@ -128,93 +135,134 @@ impl<F: Fanout> Rooms<F> {
         self.kept.read().get(name).cloned()
     }
 
-    /// The room of that name, which `open` makes if there are fewer than `rooms_max`.
-    pub(super) fn find_or_add(
+    /// The room of that name, which `open` makes if it is not there: while there are fewer than
+    /// `rooms_max`, or in the place of the one that nobody has used for longest. None if no room can
+    /// make way.
+    ///
+    /// Rooms are made and dropped with no lock held: both can take long. Of two who make one of the
+    /// same name at once, one finds the other's.
+    pub(super) fn find_or_make(
         &self,
         name: &RoomName,
         rooms_max: usize,
-        open: impl FnOnce() -> Room<F>,
-    ) -> Result<Arc<Room<F>>, Excess> {
-        if let Some(room) = self.find(name) {
-            return Ok(room);
+        evicted: &Counter,
+        open: impl Fn() -> NamedRoom<F>,
+    ) -> Option<Arc<NamedRoom<F>>> {
+        let mut made = None;
+        loop {
+            let is_full = {
+                let by_name = self.by_name.read();
+                if let Some(room) = by_name.get(name) {
+                    return Some(room.clone());
+                }
+                by_name.len() >= rooms_max
+            };
+            // First, so that nobody makes rooms in vain who is refused.
+            let gone = if is_full {
+                Some(self.retire_longest_vacant(evicted)?)
+            } else {
+                None
+            };
+            let room = made.take().unwrap_or_else(|| Arc::new(open()));
+            match self.put(&room, rooms_max, gone.as_deref()) {
+                Put::There { are_too_many } => {
+                    if are_too_many && let Some(gone) = self.retire_longest_vacant(evicted) {
+                        // What the server has made beyond the limit goes, and nobody pays for all of it.
+                        self.forget(&gone);
+                    }
+                    return Some(room);
+                }
+                Put::Found(found) => return Some(found),
+                Put::Full => made = Some(room),
+            }
         }
+    }
+
+    /// Puts `room` on the map, if there are fewer than `rooms_max`, or in the place of `gone`, which is
+    /// retired, if that is still there. In one step: with every other newcomer, too, they are no more.
+    fn put(
+        &self,
+        room: &Arc<NamedRoom<F>>,
+        rooms_max: usize,
+        gone: Option<&NamedRoom<F>>,
+    ) -> Put<F> {
         let mut by_name = self.by_name.write();
-        // Somebody may have made it between the two looks.
-        if let Some(room) = by_name.get(name) {
-            return Ok(room.clone());
+        let removed = gone.and_then(|gone| remove(&mut by_name, gone));
+        let put = if let Some(found) = by_name.get(room.name()) {
+            Put::Found(found.clone())
+        } else if removed.is_some() || by_name.len() < rooms_max {
+            by_name.insert(room.name().clone(), room.clone());
+            let are_too_many = by_name.len() > rooms_max;
+            Put::There { are_too_many }
+        } else {
+            Put::Full
+        };
+        drop(by_name);
+        if let Some(gone) = gone {
+            self.take_out(gone, Place::GONE);
         }
-        if by_name.len() >= rooms_max {
-            return Err(Excess(by_name.len() - rooms_max + 1));
-        }
-        let room = Arc::new(open());
-        by_name.insert(name.clone(), room.clone());
-        Ok(room)
+        // Its history is dropped with no lock held.
+        drop(removed);
+        put
     }
 
     /// Lets go of `room` if nothing is left in it. If only its history keeps it, it is the last that
     /// would have to make way.
-    pub(super) fn release(&self, room: &Arc<Room<F>>) {
+    pub(super) fn release(&self, room: &Arc<NamedRoom<F>>) {
         if self.let_go(room) == Vacancy::Remembered {
             self.note_vacant(room);
         }
     }
 
     /// The same after a look at `room` that was no use of it.
-    pub(super) fn release_unused(&self, room: &Arc<Room<F>>) {
+    pub(super) fn release_unused(&self, room: &Arc<NamedRoom<F>>) {
         // In the queue it is, unless whoever left it behind was dropped before he could say so.
         if self.let_go(room) == Vacancy::Remembered && room.place().is_none() {
             self.note_vacant(room);
         }
     }
 
-    /// Lets the room go that nobody has used for longest, with what it remembers, and counts it; false
-    /// when there are not `excess` of them, which would all have to go to make place for another.
-    pub(super) fn make_way(&self, excess: usize, evicted: &Counter) -> bool {
-        if self.vacant.lock().by_number.len() < excess {
-            return false;
-        }
-        while let Some(room) = self.longest_vacant() {
-            match self.let_go(&room) {
-                Vacancy::Retired => return true,
+    /// Retires the room that nobody has used for longest, with what it remembers, and counts it; none if
+    /// there is no such room. It stands on the map until the caller takes it off.
+    fn retire_longest_vacant(&self, evicted: &Counter) -> Option<Arc<NamedRoom<F>>> {
+        loop {
+            let room = self.longest_vacant()?;
+            match Self::retire(&room) {
+                Vacancy::Retired => return Some(room),
                 Vacancy::Remembered if room.engine().retire_if_deserted() => {
-                    self.forget(&room);
                     evicted.add(1);
-                    return true;
+                    return Some(room);
                 }
                 // Somebody came in. When he leaves, it is in the queue again.
                 Vacancy::Remembered | Vacancy::Occupied => {}
             }
         }
-        false
     }
 
     /// Lets go of `room` if nothing is left in it, and tells what keeps it if not.
-    fn let_go(&self, room: &Room<F>) -> Vacancy {
-        if room.is_kept() {
-            return Vacancy::Occupied;
-        }
-        let vacancy = room.engine().retire_if_vacant(Instant::now());
+    fn let_go(&self, room: &NamedRoom<F>) -> Vacancy {
+        let vacancy = Self::retire(room);
         if vacancy.is_retired() {
             self.forget(room);
         }
         vacancy
     }
 
+    /// Retires `room` if nothing is left in it, and tells what keeps it if not.
+    fn retire(room: &NamedRoom<F>) -> Vacancy {
+        if room.is_kept() {
+            return Vacancy::Occupied;
+        }
+        room.engine().retire_if_vacant(Instant::now())
+    }
+
     /// Takes a retired room off the map, unless its successor stands there already. Whoever looked it
     /// up before will find it retired, and look again.
-    pub(super) fn forget(&self, room: &Room<F>) {
-        let forgotten = {
-            let mut by_name = self.by_name.write();
-            match by_name.get(room.name()) {
-                Some(found) if std::ptr::eq(&raw const **found, room) => {
-                    by_name.remove(room.name())
-                }
-                _ => None,
-            }
-        };
-        let queued = self.vacant.lock().take(room, Place::GONE);
+    pub(super) fn forget(&self, room: &NamedRoom<F>) {
+        let removed = remove(&mut self.by_name.write(), room);
+        self.take_out(room, Place::GONE);
         // Its history is dropped with no lock held.
-        drop((forgotten, queued));
+        drop(removed);
     }
 
     /// Puts a room that nobody is in at the end of the queue.
@@ -222,7 +270,7 @@ impl<F: Fanout> Rooms<F> {
     /// Somebody may have come in meanwhile: then it stands there until he leaves, or until it is its
     /// turn and its engine says so. The other way round nobody is missing, because whoever leaves a
     /// room behind comes by here when he has left.
-    fn note_vacant(&self, room: &Arc<Room<F>>) {
+    fn note_vacant(&self, room: &Arc<NamedRoom<F>>) {
         if room.gives_way() {
             let former = self.vacant.lock().push(room);
             drop(former);
@@ -230,15 +278,21 @@ impl<F: Fanout> Rooms<F> {
     }
 
     /// Takes a room out of the queue that somebody is in.
-    pub(super) fn note_occupied(&self, room: &Room<F>) {
+    pub(super) fn note_occupied(&self, room: &NamedRoom<F>) {
         if !room.place().is_none() {
-            let queued = self.vacant.lock().take(room, Place::NONE);
-            drop(queued);
+            self.take_out(room, Place::NONE);
         }
     }
 
+    /// Takes a room out of the queue, to stand at `place`.
+    fn take_out(&self, room: &NamedRoom<F>, place: u64) {
+        let queued = self.vacant.lock().take(room, place);
+        // With no lock held.
+        drop(queued);
+    }
+
     /// Takes the first out of the queue.
-    fn longest_vacant(&self) -> Option<Arc<Room<F>>> {
+    fn longest_vacant(&self) -> Option<Arc<NamedRoom<F>>> {
         let mut queue = self.vacant.lock();
         let (_, room) = queue.by_number.pop_first()?;
         room.place().set(Place::NONE);
@@ -246,10 +300,21 @@ impl<F: Fanout> Rooms<F> {
     }
 }
 
+/// Takes `room` off the map, if it is the one that stands there by its name.
+fn remove<F: Fanout>(
+    by_name: &mut HashMap<RoomName, Arc<NamedRoom<F>>>,
+    room: &NamedRoom<F>,
+) -> Option<Arc<NamedRoom<F>>> {
+    let found = by_name.get(room.name())?;
+    std::ptr::eq(&raw const **found, room)
+        .then(|| by_name.remove(room.name()))
+        .flatten()
+}
+
 impl<F: Fanout> Queue<F> {
     /// Puts `room` at the end, unless it was let go. What it held of it before is for the caller to
     /// drop, with no lock held.
-    fn push(&mut self, room: &Arc<Room<F>>) -> Option<Arc<Room<F>>> {
+    fn push(&mut self, room: &Arc<NamedRoom<F>>) -> Option<Arc<NamedRoom<F>>> {
         let place = room.place().number();
         if place == Place::GONE || (place == self.number && place != Place::NONE) {
             return None;
@@ -261,7 +326,7 @@ impl<F: Fanout> Queue<F> {
         former
     }
 
-    fn take(&mut self, room: &Room<F>, place: u64) -> Option<Arc<Room<F>>> {
+    fn take(&mut self, room: &NamedRoom<F>, place: u64) -> Option<Arc<NamedRoom<F>>> {
         let former = room.place().number();
         if former != Place::GONE {
             room.place().set(place);

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 use serde::Serialize;
 use tokio::task::yield_now;
 
-use super::{Node, Rates, Room};
+use super::{NamedRoom, Node, Rates};
 use crate::{fanout::Fanout, id::RoomName};
 
 /// Rooms that are looked at before others get a turn.
@@ -117,7 +117,7 @@ impl<F: Fanout> Node<F> {
 
 pub(super) async fn collect<F: Fanout>(
     node: &Node<F>,
-    rooms: &[Arc<Room<F>>],
+    rooms: &[Arc<NamedRoom<F>>],
     per_second: Rates,
     rooms_max: usize,
 ) -> NodeStatus {

@@ -233,6 +233,101 @@ MUTATIONS = [
             "        if waits_at.is_none() || pace != Pace::Now {",
         ),),
     ),
+    Mutation(
+        "the hub's door counts nobody who is on the way in",
+        "src/fanout/hub.rs",
+        (("        self.coming == 0 && self.members", "        self.members"),),
+    ),
+    Mutation(
+        "the hub's door lets anybody in",
+        "src/fanout/hub.rs",
+        ((
+            "        let mut traffic = self.traffic.lock();\n"
+            "        if traffic.is_retired {\n            return Err(Retired);",
+            "        let mut traffic = self.traffic.lock();\n"
+            "        if false {\n            return Err(Retired);",
+        ),),
+    ),
+    Mutation(
+        "the hub answers before its door knows",
+        "src/fanout/hub.rs",
+        (
+            ("        self.record(self.answers.len());\n", "        let came = self.answers.len();\n"),
+            (
+                "        answers.shrink_to(KEPT_MAX);\n        self.answers = answers;\n",
+                "        self.record(came);\n"
+                "        answers.shrink_to(KEPT_MAX);\n        self.answers = answers;\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "who has left the hub counts until it looks again",
+        "src/fanout/hub.rs",
+        ((
+            "        traffic.members = traffic.members.saturating_sub(traffic.leaving.len());\n",
+            "",
+        ),),
+    ),
+    Mutation(
+        "the hub is not told of a leave",
+        "src/fanout/hub.rs",
+        (("        traffic.leaving.len() == 1\n", "        traffic.leaving.is_empty()\n"),),
+    ),
+    Mutation(
+        "the hub hears of the last leave only",
+        "src/fanout/hub.rs",
+        ((
+            "        traffic.leaving.push(id);\n",
+            "        traffic.leaving.clear();\n        traffic.leaving.push(id);\n",
+        ),),
+    ),
+    Mutation(
+        "a room is made beside its namesake",
+        "src/node/rooms.rs",
+        ((
+            "let put = if let Some(found) = by_name.get(room.name()) {",
+            "let put = if let Some(found) = by_name.get(room.name()).filter(|_| false) {",
+        ),),
+    ),
+    Mutation(
+        "a room that is forgotten takes its successor with it",
+        "src/node/rooms.rs",
+        (("    std::ptr::eq(&raw const **found, room)\n", "    std::ptr::eq(found, found)\n"),),
+    ),
+    Mutation(
+        "a retired room is not forgotten",
+        "src/node/rooms.rs",
+        ((
+            "        if vacancy.is_retired() {\n            self.forget(room);",
+            "        if false {\n            self.forget(room);",
+        ),),
+    ),
+    Mutation(
+        "a newcomer takes a place that somebody else has taken",
+        "src/node/rooms.rs",
+        (("        } else if removed.is_some() ||", "        } else if gone.is_some() ||"),),
+    ),
+    Mutation(
+        "two newcomers see the same free place",
+        "src/node/rooms.rs",
+        ((
+            "        } else if removed.is_some() || by_name.len() < rooms_max {",
+            "        } else if removed.is_some() || gone.is_none() {",
+        ),),
+    ),
+    Mutation(
+        "a room that is left is not noted",
+        "src/node/rooms.rs",
+        ((
+            "        if self.let_go(room) == Vacancy::Remembered {\n            self.note_vacant(room);",
+            "        if self.let_go(room) == Vacancy::Retired {\n            self.note_vacant(room);",
+        ),),
+    ),
+    Mutation(
+        "a kept room is let go like any other",
+        "src/node/rooms.rs",
+        (("        if room.is_kept() {\n            return Vacancy::Occupied;", "        if false {\n            return Vacancy::Occupied;"),),
+    ),
 ]
 
 # What a mutation needs beside its place, such as a name that is private where it is.

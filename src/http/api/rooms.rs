@@ -1,6 +1,6 @@
 //! Asking about rooms over the API: who is there, what was said, which there are.
 
-use super::{super::Http, refused};
+use super::super::Http;
 use crate::{
     fanout::{Fanout, HistoryQuery, HistoryRefusal},
     id::RoomName,
@@ -44,7 +44,7 @@ impl<F: Fanout> Http<F> {
             is_reverse,
         };
         let page = self.node.history(&room, query).await;
-        let page = page.map_err(refused)?.map_err(no_history)?;
+        let page = page.map_err(no_history)?;
         let result = HistoryResult::new(&page.publications, &page.position);
         Ok(reply::json(&result))
     }

@@ -26,6 +26,8 @@ pub mod history;
 pub mod id;
 #[path = "../../../src/metrics.rs"]
 pub mod metrics;
+#[cfg(shuttle)]
+pub mod node;
 #[path = "../../../src/notifier.rs"]
 pub mod notifier;
 #[path = "../../../src/outbox.rs"]

@@ -341,7 +341,7 @@ impl Centrifugo {
         let page = rooms
             .node()
             .history(&name, query)
-            .await?
+            .await
             .map_err(|refusal| match refusal {
                 HistoryRefusal::Off => ErrorCode::NotAvailable,
                 HistoryRefusal::UnrecoverablePosition => ErrorCode::UnrecoverablePosition,

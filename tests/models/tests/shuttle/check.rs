@@ -7,12 +7,15 @@ use shuttle::{
     future::block_on,
     scheduler::{PctScheduler, RandomScheduler, ReplayScheduler},
 };
-use slabcast::{config::RoomConfig, fanout::Registry, outbox::Lag};
+use slabcast::{
+    config::RoomConfig,
+    fanout::{Fanout, Registry},
+    outbox::Lag,
+};
 
 use crate::members;
 
 pub(crate) type Room = members::Room<Registry>;
-pub(crate) type Member = members::Member<Registry>;
 
 /// How many orders of its steps a model is run in, unless `SCHEDULES` says otherwise.
 const SCHEDULES: usize = 20_000;
@@ -66,24 +69,29 @@ pub(crate) fn room(lag_messages: usize) -> Arc<Room> {
 }
 
 pub(crate) fn open(change: impl FnOnce(&mut RoomConfig)) -> Arc<Room> {
-    Arc::new(Room::open(change))
+    open_on(change)
+}
+
+/// The same, on the engine that is wanted.
+pub(crate) fn open_on<F: Fanout>(change: impl FnOnce(&mut RoomConfig)) -> Arc<members::Room<F>> {
+    Arc::new(members::Room::open(change))
 }
 
 /// Sleeps until somebody rings, and writes everything, as a session does.
-pub(crate) fn hear(member: &mut Member) -> Result<(), Lag> {
+pub(crate) fn hear<F: Fanout>(member: &mut members::Member<F>) -> Result<(), Lag> {
     sleep(member);
     member.write(usize::MAX).map(drop)
 }
 
 /// Sleeps until somebody rings.
-pub(crate) fn sleep(member: &mut Member) {
+pub(crate) fn sleep<F: Fanout>(member: &mut members::Member<F>) {
     block_on(poll_fn(|cx| {
         member.notifier.poll(cx, member.outbox.ready()).map(drop)
     }));
 }
 
 /// Hears until it has `count` lines.
-pub(crate) fn hear_lines(member: &mut Member, count: usize) -> Vec<String> {
+pub(crate) fn hear_lines<F: Fanout>(member: &mut members::Member<F>, count: usize) -> Vec<String> {
     while member.lines().len() < count {
         hear(member).expect("nobody is far behind");
     }
@@ -103,11 +111,9 @@ pub(crate) fn by(publisher: &str, lines: &[String]) -> Vec<String> {
 }
 
 /// Asserts that every frame that was owed is accounted for, and returns how many still are.
-pub(crate) fn assert_conserved(room: &Room) -> u64 {
+pub(crate) fn assert_conserved<F: Fanout>(room: &members::Room<F>) -> u64 {
     block_on(async {
         room.assert_accounts_balance().await;
-        slabcast::fanout::Fanout::status(&*room.engine)
-            .await
-            .pending
+        room.engine.status().await.pending
     })
 }

@@ -13,6 +13,7 @@
 mod check;
 mod churn;
 mod feed;
+mod hub;
 mod line;
 #[path = "../../../fanout_suite/members.rs"]
 #[allow(dead_code, reason = "models are fewer than promises")]
@@ -20,3 +21,5 @@ mod members;
 mod pace;
 mod recovery;
 mod registry;
+mod retiring;
+mod rooms;
