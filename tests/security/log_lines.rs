@@ -50,6 +50,8 @@ impl Logging {
     async fn ask(&self, request: &[u8]) {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         stream.write_all(request).await.unwrap();
+        // Whoever goes before he is answered may be taken for one that broke his request off.
+        read_head(&mut stream).await;
         stream.shutdown().await.unwrap();
         read_to_end(&mut stream).await;
     }
