@@ -48,23 +48,20 @@ count_crates() {
   done
 }
 
-# The first example of src/room.rs as the body of a program, hidden lines included.
+# The first example of a file as the body of a program, hidden lines included.
 example() {
-  echo 'fn main() -> std::io::Result<()> {'
-  awk '/^\/\/! ```/ { if (inside) exit; inside = 1; next } inside' src/room.rs | sed -E 's,^//! ?,,; s,^# ?,,'
-  echo '}'
+  awk '/^(\/\/! )?```/ { if (inside) exit; inside = 1; next } inside' "$1" | sed -E 's,^//! ?,,; s,^#( |$),,'
 }
 
-# Compiled and run as anybody else's: what it uses is public, and it names every feature that it needs.
-run_outside() {
-  local outside
+# An example as anybody else's program: what it uses is public, and it names every feature that it needs.
+# outside FILE 'WHAT MAIN RETURNS' 'FEATURES OF SLABCAST' 'ITS OTHER DEPENDENCIES' COMMAND...
+outside() (
   outside=$(mktemp -d)
-  # shellcheck disable=SC2064 # the folder as it is now
-  trap "rm -rf '$outside'" EXIT
+  trap 'rm -rf "$outside"' EXIT
   mkdir "$outside/src"
-  example >"$outside/src/main.rs"
-  grep -q 'assert_eq!' "$outside/src/main.rs" || fail "src/room.rs has no example that asserts something"
-  # The versions that all else was tried with.
+  { echo "fn main() $2 {"; example "$1"; echo '}'; } >"$outside/src/main.rs"
+  grep -Eq 'assert_eq!|expect_err' "$outside/src/main.rs" || fail "$1 has no example that asserts something"
+  # The versions that all else was tried with, and the profile: then what is there already is used.
   cp Cargo.lock "$outside/"
   cat >"$outside/Cargo.toml" <<-END
 	[package]
@@ -73,13 +70,16 @@ run_outside() {
 	edition = "2024"
 
 	[dependencies]
-	bytes = "1"
-	slabcast = { path = "$PWD", default-features = false }
-	tokio = { version = "1", features = ["io-util", "macros", "net", "rt-multi-thread"] }
+	slabcast = { path = "$PWD", default-features = false, features = [$3] }
+	$4
+
+	[profile.dev]
+	debug = "line-tables-only"
 	END
-  say "the example of src/room.rs as a program of its own"
-  CARGO_TARGET_DIR=$target/library timeout 600 cargo run --quiet --manifest-path "$outside/Cargo.toml"
-}
+  say "the example of $1 as a program of its own"
+  shift 4
+  CARGO_TARGET_DIR=$target timeout 600 cargo "$@" --quiet --manifest-path "$outside/Cargo.toml"
+)
 
 check 'no features'
 say 'its tests and examples, and those in its documentation, with no features'
@@ -91,5 +91,9 @@ check 'the server' --features server
 say 'the examples with the server'
 cargo clippy "${locked[@]}" --no-default-features --features server --examples -- -D warnings
 count_crates
-run_outside
+outside src/room.rs '-> std::io::Result<()>' '' 'bytes = "1"
+tokio = { version = "1", features = ["io-util", "macros", "net", "rt-multi-thread"] }' run
+# Not linked and run: that it does what it says, its documentation's test knows, and to build all that is
+# below it once more would take minutes.
+outside src/server/embedding.md '' '"server"' 'tokio = { version = "1", features = ["rt-multi-thread", "time"] }' check
 say 'all of it is well'
