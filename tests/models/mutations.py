@@ -328,6 +328,20 @@ MUTATIONS = [
         "src/node/rooms.rs",
         (("        if room.is_kept() {\n            return Vacancy::Occupied;", "        if false {\n            return Vacancy::Occupied;"),),
     ),
+    Mutation(
+        "who is relieved is not told",
+        "src/fanout/timeline.rs",
+        ((
+            "            lane.feed.shed(wanted);\n        }\n        self.left_behind(&low_water)",
+            "            lane.feed.shed(wanted);\n        }\n        let _ = low_water;\n"
+            "        Growth::default()",
+        ),),
+    ),
+    Mutation(
+        "whoever is there is relieved",
+        "src/fanout/timeline.rs",
+        (("|seat| !seat.is_stalled_for(long, now)", "|_| false"),),
+    ),
 ]
 
 # What a mutation needs beside its place, such as a name that is private where it is.
