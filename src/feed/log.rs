@@ -102,7 +102,7 @@ impl Log {
         self.last_batch_bytes = bytes.len();
         self.chunks
             .push_back(Arc::new(Chunk { first, bytes, ends }));
-        if self.tail.capacity() < self.last_batch_bytes.max(BUFFER_BYTES_MIN / 8) {
+        if self.tail.capacity() < BUFFER_BYTES_MIN / 8 {
             // Too little left for another batch: don't pin the old buffer for it.
             self.tail = BytesMut::new();
         }

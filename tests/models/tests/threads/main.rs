@@ -10,8 +10,15 @@
 #[path = "../../../fanout_suite/members.rs"]
 mod members;
 #[path = "../../../fanout_suite/promises.rs"]
-#[allow(dead_code, reason = "what a sanitizer finds, these find")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "what a sanitizer finds, these find"
+)]
 mod promises;
+#[path = "../../../fanout_suite/shortage.rs"]
+#[allow(dead_code, reason = "its promises are about one thread")]
+mod shortage;
 
 use slabcast::fanout::{Hub, Registry};
 
