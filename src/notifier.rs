@@ -241,8 +241,9 @@ impl Seat {
     /// Whether it is, and was for so `long` at the time `now`: it has taken nothing since.
     pub fn is_stalled_for(&self, long: Duration, now: Instant) -> bool {
         let since = self.notifier.stalled_since_ms.load(Ordering::Relaxed);
-        let stalled_ms = milliseconds(now).wrapping_sub(since);
-        self.is_stalled() && Duration::from_millis(stalled_ms.into()) >= long
+        // Signed: the session may be stalled since a little after `now`.
+        let stalled_ms = milliseconds(now).wrapping_sub(since) as i32;
+        self.is_stalled() && Duration::from_millis(stalled_ms.max(0) as u64) >= long
     }
 
     /// Notes whether the session can write.

@@ -24,6 +24,11 @@ pub const SLICES_MAX: usize = 64;
 /// A reply buffer that grew beyond this is not kept, in bytes.
 const REPLY_BUFFER_BYTES_MAX: usize = 4096;
 
+/// The rest of a frame that is shorter is copied when its room goes on without this session, in bytes, so
+/// that no buffer is kept for it, which may be eight times as large. Of longer ones, as many sessions may
+/// be in the middle as there are: they share it.
+const COPIED_BYTES_MAX: usize = 8 * 1024;
+
 /// What one session still has to write.
 #[derive(Debug)]
 pub struct Outbox {
@@ -58,7 +63,7 @@ enum Piece {
     },
     /// The end of a frame whose room the session has left or skipped in.
     Rest {
-        bytes: Vec<u8>,
+        bytes: Bytes,
         at: usize,
         claim: Claim,
     },
@@ -346,7 +351,7 @@ impl Outbox {
     }
 
     /// Lets go of what is in hand for the rooms that `is_cut` names, but for the rest of a frame
-    /// already begun: that one is copied, so that no chunk stays pinned for it.
+    /// already begun.
     fn cut(&mut self, is_cut: impl Fn(SeatKey) -> bool) {
         let rest = self
             .in_hand
@@ -373,7 +378,12 @@ impl Outbox {
         if let Some(cursor) = self.cursors.get(key as usize) {
             cursor.seat.settle(position + 1);
         }
-        let bytes = chunk.bytes()[at..chunk.offset_of(position + 1)].to_vec();
+        let rest = at..chunk.offset_of(position + 1);
+        let bytes = if rest.len() < COPIED_BYTES_MAX {
+            Bytes::copy_from_slice(&chunk.bytes()[rest])
+        } else {
+            chunk.bytes.slice(rest)
+        };
         Some(Piece::Rest {
             bytes,
             at: 0,
@@ -391,7 +401,8 @@ impl Cursor {
 impl Piece {
     fn rest(&self) -> &[u8] {
         match self {
-            Self::Replies { bytes, at } | Self::Rest { bytes, at, .. } => &bytes[*at..],
+            Self::Replies { bytes, at } => &bytes[*at..],
+            Self::Rest { bytes, at, .. } => &bytes[*at..],
             Self::Shared { chunk, at, .. } => &chunk.bytes()[*at..],
         }
     }

@@ -250,8 +250,8 @@ async fn who_holds_most_is_slow_first_even_where_nothing_is_said_any_more<F: Fan
     let status = server.status().await;
     assert!(status.feed_memory_bytes < BUDGET / 4 * 3, "{status:?}");
     assert_eq!(status.closed["slow_consumer"], 0, "there is enough yet");
-    // So that all of them have taken nothing for a second: before, those would go that have.
-    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    // So that all of them have taken nothing for so long that they are stuck.
+    tokio::time::sleep(Duration::from_millis(3_100)).await;
     fill("least", 600 * KIB).await;
     // Not before it is out: whoever reads is not slow.
     server

@@ -143,12 +143,16 @@ impl Log {
             self.oldest = chunk.end();
             self.held_bytes -= chunk.bytes.len();
         }
+        self.forget_empty_buffers();
+        if self.oldest == self.end && self.tail_capacity == 0 {
+            self.forget_oldest_buffer();
+        }
+    }
+
+    fn forget_empty_buffers(&mut self) {
         while let Some(next) = self.buffers.get(1)
             && next.first <= self.oldest
         {
-            self.forget_oldest_buffer();
-        }
-        if self.oldest == self.end && self.tail_capacity == 0 {
             self.forget_oldest_buffer();
         }
     }
@@ -228,6 +232,8 @@ impl Log {
         }
         self.buffers.push_back(Buffer { first, bytes });
         self.buffers_bytes += bytes;
+        // Where nothing else is left in the former one, it may be that one still, taken back.
+        self.forget_empty_buffers();
     }
 }
 

@@ -240,7 +240,7 @@ impl Append<'_> {
         let part = |limit: usize| (limit / 8).saturating_mul(eighths);
         let reach = self.reach();
         (self.log.end - reach) as usize > part(messages)
-            || self.log.bytes_since(reach) > part(bytes)
+            || (reach < self.log.end && self.log.bytes_since(reach) > part(bytes))
     }
 
     /// Whether all feeds together hold all that they may. Those that hold too much are seen to in a

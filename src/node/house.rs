@@ -2,10 +2,10 @@
 
 use std::{
     mem,
-    pin::pin,
     time::{Duration, Instant},
 };
 
+use tokio::time::interval;
 use tracing::warn;
 
 use super::Node;
@@ -22,21 +22,30 @@ impl<F: Fanout> Node<F> {
     /// Keeps rates, and lets go of what time has made useless and of what there is no memory for, for as
     /// long as it is polled.
     pub async fn keep_house(&self) {
-        let mut sample = tokio::time::interval(SAMPLE_INTERVAL);
-        let mut tidy = tokio::time::interval(TIDY_INTERVAL);
-        let mut watch = pin!(self.watch_feeds());
+        // Beside each other: a look at all rooms takes its time, and memory does not wait for it.
+        tokio::join!(
+            self.watch_feeds(),
+            self.sample_now_and_then(),
+            self.tidy_now_and_then()
+        );
+    }
+
+    async fn sample_now_and_then(&self) {
+        let mut sample = interval(SAMPLE_INTERVAL);
+        loop {
+            sample.tick().await;
+            let mut sampler = self.sampler.lock();
+            sampler.sample(Instant::now(), &self.counters, &self.deliveries);
+        }
+    }
+
+    async fn tidy_now_and_then(&self) {
+        let mut tidy = interval(TIDY_INTERVAL);
         let mut evicted_before = 0;
         loop {
-            tokio::select! {
-                never = &mut watch => match never {},
-                _ = sample.tick() => {
-                    self.sampler.lock().sample(Instant::now(), &self.counters, &self.deliveries);
-                }
-                _ = tidy.tick() => {
-                    self.tidy().await;
-                    self.log_evictions(&mut evicted_before);
-                }
-            }
+            tidy.tick().await;
+            self.tidy().await;
+            self.log_evictions(&mut evicted_before);
         }
     }
 

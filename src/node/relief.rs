@@ -6,14 +6,14 @@
 
 use std::{
     cmp::Reverse,
-    convert::Infallible,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::Node;
+use super::{NamedRoom, Node};
 use crate::{fanout::Fanout, feed::FeedBudget};
 
 /// Between looks at the budget, each at one number, while less than half of it is used. In ten times as
@@ -28,67 +28,116 @@ const NEAR_LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const REST_FACTOR: u32 = 10;
 
 /// Whoever has taken nothing for so long may lose what it has before it as soon as the budget is short.
-/// A tenth would be no longer than a link that is merely slow needs between two packets that get lost;
-/// ten times as long, and memory would be used up by then.
-const STUCK_AFTER: Duration = Duration::from_secs(1);
+/// A kernel says of a socket that it takes something when a third of its buffer is free, which can be a
+/// megabyte: so a tenth would be stuck for many who read. Ten times as long is no longer than they have
+/// at all, `timeouts.write`.
+const STUCK_AFTER: Duration = Duration::from_secs(3);
+
+/// Who is stuck in a room that holds less than this part of what the largest holds is left alone, while
+/// there is something left: it would be let go of for those that are large and go on reading.
+const LARGE_PART: usize = 4;
 
 /// Between two words of it in the log.
 const WARN_INTERVAL: Duration = Duration::from_secs(10);
 
+/// A room, and how many bytes its feeds hold.
+type Holder<F> = (usize, Arc<NamedRoom<F>>);
+
 impl<F: Fanout> Node<F> {
     /// Lets go of what feeds hold most, whenever little of their budget is left.
-    pub(super) async fn watch_feeds(&self) -> Infallible {
+    pub(super) async fn watch_feeds(&self) {
         let mut warned: Option<Instant> = None;
-        let mut rest = LOOK_INTERVAL;
         loop {
-            sleep(rest).await;
-            if !self.feed_budget.is_half_used() {
-                rest = LOOK_INTERVAL;
-                continue;
-            }
-            rest = NEAR_LOOK_INTERVAL;
+            let is_near = self.feed_budget.is_half_used();
+            sleep(if is_near {
+                NEAR_LOOK_INTERVAL
+            } else {
+                LOOK_INTERVAL
+            })
+            .await;
             if !self.feed_budget.is_short() {
                 continue;
             }
-            if warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
-                warned = Some(Instant::now());
-                let feed_memory_bytes = self.feed_budget.used_bytes();
-                let feed_bytes_max = self.feed_budget.bytes_max();
-                warn!(
-                    feed_memory_bytes,
-                    feed_bytes_max, "members have too much before them that they have not read"
-                );
-            }
             let begun = Instant::now();
-            self.relieve_feeds(begun).await;
-            rest = rest.max(begun.elapsed() * REST_FACTOR);
+            self.let_go_of_spare().await;
+            if self.feed_budget.is_short() {
+                if warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
+                    warned = Some(begun);
+                    self.warn_of_shortage();
+                }
+                self.relieve_feeds(begun).await;
+            }
+            self.rest_after(begun.elapsed()).await;
         }
+    }
+
+    fn warn_of_shortage(&self) {
+        let feed_memory_bytes = self.feed_budget.used_bytes();
+        let feed_bytes_max = self.feed_budget.bytes_max();
+        warn!(
+            feed_memory_bytes,
+            feed_bytes_max, "members have too much before them that they have not read"
+        );
+    }
+
+    /// After a look that took so long. If all is used up meanwhile, publishers wait for the next.
+    async fn rest_after(&self, took: Duration) {
+        let end = Instant::now() + took * REST_FACTOR;
+        sleep(took).await;
+        while Instant::now() < end && !self.feed_budget.is_used_up() {
+            sleep(NEAR_LOOK_INTERVAL).await;
+        }
+    }
+
+    /// Has rooms let go of what everybody has had and of the buffers that stand ready for more, which
+    /// costs nobody anything: until half of the budget is left, so that it lasts.
+    async fn let_go_of_spare(&self) {
+        let nobody = Duration::MAX;
+        let holders = self.largest_first();
+        self.relieve(&holders, nobody, Instant::now(), FeedBudget::is_half_used)
+            .await;
     }
 
     /// Has rooms let go of what only members hold back that are stuck at the time `now`, beginning with
     /// those rooms that hold most, until there is enough left again. If the budget is nearly used up all
     /// the same, members that are merely stalled are next: who takes a byte now and then is slow, too.
     async fn relieve_feeds(&self, now: Instant) {
+        let holders = self.largest_first();
+        let least = holders.first().map_or(0, |(bytes, _)| bytes / LARGE_PART);
+        let large = holders.partition_point(|(bytes, _)| *bytes >= least);
+        self.relieve(&holders[..large], STUCK_AFTER, now, FeedBudget::is_short)
+            .await;
+        let stalled = Duration::ZERO;
+        self.relieve(&holders, stalled, now, FeedBudget::is_nearly_used_up)
+            .await;
+    }
+
+    fn largest_first(&self) -> Vec<Holder<F>> {
         let mut holders = self.rooms.holders();
-        holders.sort_unstable_by_key(|&(feed_bytes, _)| Reverse(feed_bytes));
-        for (stalled_for, is_wanted) in [
-            (STUCK_AFTER, FeedBudget::is_short as fn(&FeedBudget) -> bool),
-            (Duration::ZERO, FeedBudget::is_nearly_used_up),
-        ] {
-            for (_, room) in &holders {
-                if !is_wanted(&self.feed_budget) {
-                    break;
-                }
-                room.engine().relieve(stalled_for, now).await;
-                tokio::task::consume_budget().await;
+        holders.sort_unstable_by_key(|&(bytes, _)| Reverse(bytes));
+        holders
+    }
+
+    async fn relieve(
+        &self,
+        holders: &[Holder<F>],
+        stalled_for: Duration,
+        now: Instant,
+        is_wanted: impl Fn(&FeedBudget) -> bool,
+    ) {
+        for (_, room) in holders {
+            if !is_wanted(&self.feed_budget) {
+                break;
             }
+            room.engine().relieve(stalled_for, now).await;
+            tokio::task::consume_budget().await;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::io::IoSlice;
 
     use bytes::Bytes;
     use tokio::time::timeout;
@@ -100,7 +149,7 @@ mod tests {
         id::RoomName,
         node::{Subscription, Tongue, house::TIDY_INTERVAL},
         notifier::Notifier,
-        outbox::Outbox,
+        outbox::{Outbox, SLICES_MAX},
         publication::{ClientInfo, PayloadKind, Publication},
     };
 
@@ -143,6 +192,23 @@ mod tests {
         Reader {
             outbox,
             _place: (subscription, admission),
+        }
+    }
+
+    impl Reader {
+        /// Takes everything.
+        fn read(&mut self) {
+            self.outbox.look_everywhere();
+            loop {
+                self.outbox.gather().unwrap();
+                let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                let count = self.outbox.slices(&mut slices);
+                let bytes = slices[..count].iter().map(|slice| slice.len()).sum();
+                if bytes == 0 {
+                    break;
+                }
+                self.outbox.advance(bytes);
+            }
         }
     }
 
@@ -232,6 +298,56 @@ mod tests {
         node.relieve_feeds(since + STUCK_AFTER).await;
         assert_eq!(held(&node, "stuck").await, 0);
         assert!(held(&node, "most").await > 1_000 * KIB);
+    }
+
+    #[tokio::test]
+    async fn who_holds_little_keeps_it_while_those_who_hold_much_go_on_reading() {
+        let node = node();
+        let mut readers = rooms_with(&node, 1_000).await;
+        for reader in &mut readers {
+            reader.outbox.set_stalled(true);
+        }
+        let since = Instant::now();
+        while since.elapsed() < Duration::from_millis(2) {
+            tokio::task::yield_now().await;
+        }
+        let most = &mut readers[2];
+        most.outbox.set_stalled(false);
+        most.outbox.set_stalled(true);
+        node.relieve_feeds(since + STUCK_AFTER).await;
+        assert!(
+            node.feed_budget.is_short(),
+            "there is no other who is stuck"
+        );
+        for room in ["a", "b", "most", "y", "z"] {
+            assert!(held(&node, room).await > 60 * KIB, "{room}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_everybody_has_had_goes_before_anything_of_anybodys() {
+        let node = node();
+        let mut stuck = room_with(&node, "stuck", 300).await;
+        stuck.outbox.set_stalled(true);
+        let mut reader = room_with(&node, "read", 1_000).await;
+        reader.read();
+        assert!(node.feed_budget.is_short());
+        node.let_go_of_spare().await;
+        assert!(!node.feed_budget.is_half_used());
+        assert!(held(&node, "stuck").await > 300 * KIB);
+    }
+
+    #[tokio::test]
+    async fn who_is_stalled_since_the_look_began_is_not_stuck() {
+        let node = node();
+        let mut reader = room_with(&node, "most", 1_300).await;
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(2) {
+            tokio::task::yield_now().await;
+        }
+        reader.outbox.set_stalled(true);
+        node.relieve_feeds(begun).await;
+        assert!(held(&node, "most").await > 1_300 * KIB);
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,9 +53,11 @@ pub(crate) async fn rooms_that_are_relieved_share_a_budget_and_whoever_reads_has
         readers.push(room.join("reader", QUIET).await);
     }
     let text = "x".repeat(KIB);
+    let mut most = 0;
     for _ in 0..SAID {
         for (room, reader) in rooms.iter().zip(&mut readers) {
             room.publish(&text).await;
+            most = most.max(budget.used_bytes());
             if budget.is_short() {
                 // Before the reader has run: nothing is taken from it.
                 room.engine.relieve(Duration::ZERO, Instant::now()).await;
@@ -65,7 +67,7 @@ pub(crate) async fn rooms_that_are_relieved_share_a_budget_and_whoever_reads_has
             assert!(used <= BUDGET, "{used}");
         }
     }
-    assert!(budget.used_bytes() > BUDGET / 2, "and make use of it");
+    assert!(most > BUDGET / 4 * 3, "and make use of it");
     for ((room, reader), slow) in rooms.iter().zip(readers).zip(&mut slow) {
         assert_eq!(reader.lines().len(), SAID);
         assert_eq!(slow.take(usize::MAX), Err(Lag { key: slow.key }));
