@@ -44,6 +44,8 @@ models: shuttle loom ## the concurrent core in many thousand orders of its steps
 
 shuttle: ## the models of whole rooms, in 20,000 orders each
 	$(CARGO) fmt --check --manifest-path tests/models/Cargo.toml
+	@# What only `make sanitize` runs, which takes too long for every time: that it compiles.
+	RUSTFLAGS='--cfg sanitized' CARGO_TARGET_DIR=$(TARGET)/sanitized $(CARGO) check $(MODELS) --test threads
 	$(if $(SCHEDULES),SCHEDULES=$(SCHEDULES)) $(if $(REPLAY),REPLAY=$(REPLAY)) RUSTFLAGS='--cfg shuttle' CARGO_TARGET_DIR=$(TARGET)/shuttle \
 	$(CARGO) test $(MODELS) --test shuttle $(MODEL)
 

@@ -48,13 +48,12 @@ impl<F: Fanout> Node<F> {
     pub(super) async fn watch_feeds(&self) {
         let mut warned: Option<Instant> = None;
         loop {
-            let is_near = self.feed_budget.is_half_used();
-            sleep(if is_near {
+            let interval = if self.feed_budget.is_half_used() {
                 NEAR_LOOK_INTERVAL
             } else {
                 LOOK_INTERVAL
-            })
-            .await;
+            };
+            sleep(interval).await;
             if !self.feed_budget.is_short() {
                 continue;
             }
