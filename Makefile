@@ -159,10 +159,12 @@ FUZZ = $(PYTHON) -B fuzz/run.py --goal $@ --failed $(TARGET)/fuzz-failed $(if $(
 
 test-fuzz: ## every fuzz target for ten seconds
 	@$(PYTHON) -B -m unittest discover --quiet --start-directory fuzz
+	@rm -f $(TARGET)/debug/slabcast-fuzz
 	CARGO_TARGET_DIR=$(TARGET) fuzz/build.sh quick
 	@rm -rf $(TARGET)/fuzz-quick
 	@if [[ -x $(TARGET)/debug/slabcast-fuzz ]]; then \
-	$(FUZZ) --program $(TARGET)/debug/slabcast-fuzz --seconds 10 --found $(TARGET)/fuzz-quick $(FUZZ_TARGETS); fi
+	$(FUZZ) --program $(TARGET)/debug/slabcast-fuzz --seconds 10 --found $(TARGET)/fuzz-quick $(FUZZ_TARGETS); \
+	elif ! grep -qs '^SKIPPED: fuzz' $(SLABCAST_SKIPPED); then echo 'FAILED: fuzz: the build left no program in $(TARGET)/debug'; exit 1; fi
 
 fuzz-build: ## what `make fuzz` runs
 	CARGO_TARGET_DIR=$(TARGET) fuzz/build.sh whole
