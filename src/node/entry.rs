@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{NamedRoom, Node, RoomError, Subscription};
+use super::{NamedRoom, Node, RoomError, Subscription, rooms::Rooms};
 use crate::{
     config::{PublishRight, RoomConfig, SubscribeRight},
     fanout::{
@@ -17,6 +17,36 @@ use crate::{
 /// How many rooms of one name a newcomer finds retired before it gives up. That one goes between two
 /// steps is rare; so many do if it is the newcomer that breaks them.
 const ROOMS_TRIED_MAX: usize = 16;
+
+/// Somebody's use of a room that was looked up. With the actor it goes on if it is given up, and has an
+/// end when nobody comes by any more: so a room is noted then as one whose turn to go may come.
+struct Visit<'a, F: Fanout> {
+    rooms: &'a Rooms<F>,
+    room: &'a Arc<NamedRoom<F>>,
+    is_over: bool,
+}
+
+impl<'a, F: Fanout> Visit<'a, F> {
+    fn begin(rooms: &'a Rooms<F>, room: &'a Arc<NamedRoom<F>>) -> Self {
+        Self {
+            rooms,
+            room,
+            is_over: false,
+        }
+    }
+
+    fn end(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl<F: Fanout> Drop for Visit<'_, F> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.rooms.release_given_up(self.room);
+        }
+    }
+}
 
 impl<F: Fanout> Node<F> {
     /// Who may be in the room of that name, and who may publish there, whether it is there or not.
@@ -80,11 +110,11 @@ impl<F: Fanout> Node<F> {
     ) -> Result<(Subscription<F>, Admission<F>), RoomError> {
         for _ in 0..ROOMS_TRIED_MAX {
             let room = self.room_within(name, rooms_max)?;
-            match room
-                .engine()
-                .subscribe(newcomer.clone(), catch_up.clone())
-                .await
-            {
+            let visit = Visit::begin(&self.rooms, &room);
+            let entered = room.engine().subscribe(newcomer.clone(), catch_up.clone());
+            let entered = entered.await;
+            visit.end();
+            match entered {
                 Ok(admission) => {
                     self.rooms.note_occupied(&room);
                     return Ok((Subscription::new(self.clone(), room), admission));
@@ -146,7 +176,9 @@ impl<F: Fanout> Node<F> {
         loop {
             let room = self.room(name)?;
             let before = batch.len();
+            let visit = Visit::begin(&self.rooms, &room);
             let published = room.engine().publish(batch, pace).await;
+            visit.end();
             match published {
                 Ok(receipt) => {
                     self.counters.published.add((before - batch.len()) as u64);

@@ -214,6 +214,14 @@ impl<F: Fanout> Rooms<F> {
         }
     }
 
+    /// The same after a use of `room` that was given up, and may have an end all the same when nobody
+    /// comes by any more: whatever it is now, its turn comes.
+    pub(super) fn release_given_up(&self, room: &Arc<NamedRoom<F>>) {
+        if !self.let_go(room).is_retired() && !room.is_kept() {
+            self.note_vacant(room);
+        }
+    }
+
     /// The same after a look at `room` that was no use of it.
     pub(super) fn release_unused(&self, room: &Arc<NamedRoom<F>>) {
         // In the queue it is, unless whoever left it behind was dropped before he could say so.
