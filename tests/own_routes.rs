@@ -335,3 +335,27 @@ async fn nobody_is_sent_to_a_description_that_is_not_there() {
         server.stop().await;
     }
 }
+
+/// Refuses without a word.
+async fn wordless(_: Arc<Node<Registry>>, _: Request<Bytes>) -> Response<Bytes> {
+    let answer = Response::builder()
+        .status(401)
+        .header("www-authenticate", "Bearer");
+    answer.body(Bytes::new()).unwrap()
+}
+
+#[tokio::test]
+async fn an_own_refusal_without_a_word_stays_as_it_is() {
+    let server = start(builder().route(Method::GET, "/closed", wordless)).await;
+    let mut stream = server.raw().await;
+    for _ in 0..2 {
+        let request = request(&server, "GET /closed");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let head = support::read_head(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+        assert!(head.contains("www-authenticate: Bearer\r\n"), "{head}");
+        assert!(head.contains("content-length: 0\r\n"), "{head}");
+        assert!(!head.contains("connection: close"), "{head}");
+    }
+    server.stop().await;
+}

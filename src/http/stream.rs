@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes};
-use hyper::StatusCode;
+use hyper::{StatusCode, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -82,8 +82,8 @@ impl HttpStream {
     }
 }
 
-/// The status of an answer that hyper gives by itself, to what it can't read as a request. None of
-/// ours is without a body.
+/// The status of an answer that hyper gives by itself, to what it can't read as a request. Ours have a
+/// header that is in none of those.
 fn wordless(bytes: &[u8]) -> Option<StatusCode> {
     if bytes.len() > WORDLESS_BYTES_MAX {
         return None;
@@ -93,8 +93,11 @@ fn wordless(bytes: &[u8]) -> Option<StatusCode> {
     let is_wordless = headers
         .split("\r\n")
         .any(|line| line == "content-length: 0");
+    let is_ours = headers
+        .split("\r\n")
+        .any(|line| line.starts_with(header::X_CONTENT_TYPE_OPTIONS.as_str()));
     let status = StatusCode::from_bytes(status.as_bytes().get(..3)?).ok()?;
-    (is_wordless && status.is_client_error()).then_some(status)
+    (is_wordless && !is_ours && status.is_client_error()).then_some(status)
 }
 
 /// What is said instead.
