@@ -156,3 +156,22 @@ async fn the_status_of_many_rooms_lets_others_run_in_between() {
     assert_eq!(status.num_rooms, ROOMS);
     assert!(turns >= ROOMS / 300, "{turns}");
 }
+
+#[tokio::test]
+async fn who_wants_another_protocol_gets_the_status_in_this_one() {
+    let server = TestServer::start(config(|_| ())).await;
+    for (version, upgrade) in [
+        ("1.1", "h2c"),
+        ("1.1", "TLS/1.0, foo"),
+        ("1.0", "websocket"),
+    ] {
+        let mut plain = server.raw().await;
+        let request = format!(
+            "GET /status HTTP/{version}\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n\r\n",
+            server.addr
+        );
+        plain.write_all(request.as_bytes()).await.unwrap();
+        let answer = Response::read(&mut plain).await;
+        assert_eq!(answer.status, 200, "{version} {upgrade}: {}", answer.body);
+    }
+}

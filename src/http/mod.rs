@@ -258,7 +258,7 @@ impl<F: Fanout> Http<F> {
                 let room = room_of(matched.params.get("room").unwrap_or_default())?;
                 self.listen(connection, request, &host, room).await
             }
-            Route::Status if request.headers().contains_key(header::UPGRADE) => {
+            Route::Status if upgrade::is_wanted(request) => {
                 self.upgrade_status(connection, request, &host)
             }
             Route::Status => Ok(status::status(&self.node).await),

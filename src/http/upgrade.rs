@@ -172,6 +172,18 @@ fn downcast(upgraded: HyperUpgraded) -> Option<(TcpStream, Bytes)> {
     Some((parts.io.into_inner().into_inner(), glued))
 }
 
+/// Whether `request` wants a WebSocket, where there is something else to be had, too. One that wants
+/// another protocol is answered in this one, and HTTP/1.0 has no such wishes (RFC 9110, 7.8).
+pub(super) fn is_wanted(request: &Request<Incoming>) -> bool {
+    let values = request.headers().get_all(header::UPGRADE);
+    let mut protocols = values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    request.version() == Version::HTTP_11
+        && protocols.any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+}
+
 /// The 101 for a request that is an opening handshake in every point (RFC 6455, 4.2.1).
 fn shake_hands(request: &Request<Incoming>) -> Result<Answer, Refusal> {
     let headers = request.headers();
