@@ -48,6 +48,7 @@ mod client;
 pub mod engine;
 mod growth;
 mod hub;
+mod lanes;
 mod patience;
 mod registry;
 mod timeline;
@@ -175,9 +176,9 @@ pub enum Pace {
     Now,
     /// As much as leaves members that are not stalled within reach: a share of the lag limit, or
     /// nothing while they are still busy with what came before, or while all feeds hold all that they
-    /// may. The longer the publisher has waited,
-    /// the nearer they may come to the limit, and after a second they are not waited for any more. So
-    /// nobody is starved by publishers that happen to come before it every time.
+    /// may. The longer the publisher has waited, the nearer they may come to the limit, and after a
+    /// second they are not waited for any more. So nobody is starved by publishers that happen to come
+    /// before it every time.
     WithinReach {
         /// Since something of its was taken.
         waited: Duration,
@@ -314,10 +315,8 @@ pub trait Fanout: Send + Sync + fmt::Debug + Sized + 'static {
     /// Lets go of what everybody has had, and of what only members have not that were stalled for so
     /// `long` at the time `now`: they have lagged, and are told so. An engine that keeps nothing for
     /// them has nothing to do.
-    fn relieve(&self, long: Duration, now: Instant) -> impl Future<Output = ()> + Send {
-        async move {
-            let _ = (long, now);
-        }
+    fn relieve(&self, _long: Duration, _now: Instant) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
     }
 
     /// Retires the room if it has neither members nor history, and tells what keeps it if not. Must

@@ -16,7 +16,8 @@ use super::{
     Membership, Newcomer, Pace, Receipt, RoomSetup, RoomStatus, Vacancy,
     client::Client,
     growth::{Grown, Growth},
-    patience::{REACH_LEAST, reach},
+    lanes::{Appends, Lane},
+    patience::reach,
 };
 use crate::{
     config::RoomConfig,
@@ -57,11 +58,12 @@ pub struct Timeline {
     is_broken: bool,
 }
 
-/// One dialect's part of the room.
-#[derive(Debug)]
-struct Lane {
-    feed: Arc<Feed>,
-    members: u64,
+/// The least positions in each feed, or its end if there is none.
+struct Least {
+    /// Of all members.
+    all: [u64; Dialect::MAX],
+    /// Of those that were asked for.
+    meant: [u64; Dialect::MAX],
 }
 
 /// A newcomer that has its place in the order, and none among the members yet.
@@ -290,44 +292,38 @@ impl Timeline {
         if let Some(history) = &mut self.history {
             history.expire(now);
         }
-        let low_water = self.least_position(clients, |_| true);
-        let reach = self.least_position(clients, |seat| !seat.is_stalled());
+        let Least { all, meant: reach } = self.least(clients, |seat| !seat.is_stalled());
         for (index, lane) in self.lanes.iter().enumerate() {
-            lane.feed.raise_low_water(low_water[index]);
+            lane.feed.raise_low_water(all[index]);
             lane.feed.set_reach(reach[index]);
             lane.feed.tidy();
         }
-        self.left_behind(&low_water)
+        self.left_behind(&all)
     }
 
     /// Lets go of what everybody has had, and of what only those of `clients` have not that were stalled
     /// for so `long` at the time `now`. They have still to be told, as after a publish.
     pub fn relieve(&mut self, clients: &Slab<Client>, long: Duration, now: Instant) -> Growth {
-        let low_water = self.least_position(clients, |_| true);
-        let wanted = self.least_position(clients, |seat| !seat.is_stalled_for(long, now));
+        let is_meant = |seat: &Seat| !seat.is_stalled_for(long, now);
+        let Least { all, meant: wanted } = self.least(clients, is_meant);
         for (lane, wanted) in self.lanes.iter().zip(wanted) {
             lane.feed.shed(wanted);
         }
-        self.left_behind(&low_water)
+        self.left_behind(&all)
     }
 
-    /// The least position in each feed of the `clients` that `is_meant` is true of; its end, if it is of
-    /// none.
-    fn least_position(
-        &self,
-        clients: &Slab<Client>,
-        is_meant: impl Fn(&Seat) -> bool,
-    ) -> [u64; Dialect::MAX] {
-        let end = |index: usize| {
-            self.lanes
-                .get(index)
-                .map_or(0, |lane| lane.feed.bounds().end)
-        };
-        let mut least = std::array::from_fn(end);
+    fn least(&self, clients: &Slab<Client>, is_meant: impl Fn(&Seat) -> bool) -> Least {
+        let mut all = [0; Dialect::MAX];
+        for (end, lane) in all.iter_mut().zip(&self.lanes) {
+            *end = lane.feed.bounds().end;
+        }
+        let mut least = Least { all, meant: all };
         for (_, client) in clients {
-            if is_meant(client.seat()) {
-                let least: &mut u64 = &mut least[usize::from(client.dialect().0)];
-                *least = client.seat().position().min(*least);
+            let (lane, seat) = (usize::from(client.dialect().0), client.seat());
+            let position = seat.position();
+            least.all[lane] = position.min(least.all[lane]);
+            if is_meant(seat) {
+                least.meant[lane] = position.min(least.meant[lane]);
             }
         }
         least
@@ -436,73 +432,5 @@ impl Timeline {
             appends.encode(&*self.encoder, event);
         }
         appends.finish()
-    }
-}
-
-/// The feeds of the dialects that somebody here speaks, locked for one batch; always in the order of
-/// the lanes.
-struct Appends<'a> {
-    lanes: &'a [Lane],
-    deliveries: &'a Deliveries,
-    feeds: [Option<Append<'a>>; Dialect::MAX],
-}
-
-impl<'a> Appends<'a> {
-    fn begin(lanes: &'a [Lane], deliveries: &'a Deliveries, newcomer: Option<Dialect>) -> Self {
-        let newcomer = newcomer.map(|dialect| usize::from(dialect.0));
-        let feeds = std::array::from_fn(|index| {
-            let lane = lanes.get(index)?;
-            (lane.members > 0 || newcomer == Some(index)).then(|| lane.feed.append())
-        });
-        Self {
-            lanes,
-            deliveries,
-            feeds,
-        }
-    }
-
-    fn any(&self, is_so: impl Fn(&Append<'a>) -> bool) -> bool {
-        self.feeds.iter().flatten().any(is_so)
-    }
-
-    /// Where members are that are more than so many eighths behind, or for whom there is no memory: a sum
-    /// over dialects, which moves with each of them. None if nobody is.
-    fn least_behind(&self, eighths: usize) -> Option<u64> {
-        let feeds = self.feeds.iter().flatten();
-        let behind = feeds.filter(|it| it.is_behind(eighths) || it.is_out_of_budget());
-        behind.map(Append::reach).reduce(|sum, reach| sum + reach)
-    }
-
-    /// Encodes `event` once for each dialect.
-    fn encode(&mut self, encoder: &dyn Encode, event: Event<'_>) {
-        for (append, index) in self.feeds.iter_mut().zip(0..) {
-            if let Some(append) = append {
-                append.frame(|out| encoder.encode(Dialect(index), event, out));
-            }
-        }
-    }
-
-    /// Says what has grown. A feed that has not is looked at all the same while its readers are out
-    /// of reach, or nobody would notice when they no longer are.
-    fn finish(self) -> Growth {
-        let mut growth = Growth::default();
-        for ((append, lane), grown) in self.feeds.iter().zip(self.lanes).zip(&mut growth.0) {
-            let Some(append) = append else { continue };
-            let bounds = append.bounds();
-            if bounds.end > append.begin() || append.is_behind(REACH_LEAST) {
-                *grown = Some(Grown::new(&lane.feed, bounds));
-            }
-        }
-        growth
-    }
-}
-
-impl Drop for Appends<'_> {
-    /// Counts what is due to members, before anybody can read it; what came before a bug, too.
-    fn drop(&mut self) {
-        for (append, lane) in self.feeds.iter().zip(self.lanes) {
-            let frames = append.as_ref().map(|it| it.bounds().end - it.begin());
-            self.deliveries.due.add(frames.unwrap_or(0) * lane.members);
-        }
     }
 }
