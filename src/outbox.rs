@@ -378,12 +378,10 @@ impl Outbox {
         if let Some(cursor) = self.cursors.get(key as usize) {
             cursor.seat.settle(position + 1);
         }
-        let rest = at..chunk.offset_of(position + 1);
-        let bytes = if rest.len() < COPIED_BYTES_MAX {
-            Bytes::copy_from_slice(&chunk.bytes()[rest])
-        } else {
-            chunk.bytes.slice(rest)
-        };
+        let (mut bytes, length) = chunk.frame_at(at);
+        if length < COPIED_BYTES_MAX {
+            bytes = Bytes::copy_from_slice(&bytes);
+        }
         Some(Piece::Rest {
             bytes,
             at: 0,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub struct Chunk {
     pub(super) first: u64,
-    pub(crate) bytes: Bytes,
+    pub(super) bytes: Bytes,
     /// Where each frame ends, relative to `bytes`.
     pub(super) ends: Box<[u32]>,
 }
