@@ -10,10 +10,9 @@ mod support;
 
 use std::{
     future::{Ready, ready},
-    io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -28,7 +27,7 @@ use slabcast::{
         http::{Method, Request, Response},
     },
 };
-use support::{Response as Answer, TestServer, config, upgrade_request};
+use support::{Response as Answer, TestServer, config, log::Lines, upgrade_request};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 fn builder() -> Builder<Registry> {
@@ -65,46 +64,22 @@ async fn ask_alone(server: &TestServer, request: &str) -> Answer {
     ask(&mut server.raw().await, request).await
 }
 
-/// What is logged by all tests here.
-#[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    /// Begins to collect them. For the whole process: whether a line is of interest to anybody is
-    /// remembered for all threads, whoever comes to it first.
-    fn collect() -> Self {
-        static LINES: OnceLock<Lines> = OnceLock::new();
-        let begin = || {
-            let lines = Self::default();
-            let writer = lines.clone();
-            let logging = tracing_subscriber::fmt()
-                .with_ansi(false)
-                .with_writer(move || writer.clone());
-            tracing::subscriber::set_global_default(logging.finish()).unwrap();
-            lines
-        };
-        LINES.get_or_init(begin).clone()
-    }
-
-    /// The errors that have to do with that peer.
-    fn errors_of(&self, peer: SocketAddr) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let peer = format!(" peer={peer} ");
-        let lines = text.lines();
-        let lines = lines.filter(|line| line.contains(" ERROR ") && line.contains(&peer));
-        lines.map(str::to_owned).collect()
-    }
+/// What is logged by all tests here. For the whole process: whether a line is of interest to anybody is
+/// remembered for all threads, whoever comes to it first.
+fn logged() -> Lines {
+    static LINES: OnceLock<Lines> = OnceLock::new();
+    let begin = || {
+        let lines = Lines::default();
+        tracing::subscriber::set_global_default(lines.subscriber()).unwrap();
+        lines
+    };
+    LINES.get_or_init(begin).clone()
 }
 
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// The errors that have to do with that peer.
+fn errors_of(lines: &Lines, peer: SocketAddr) -> Vec<String> {
+    let peer = format!(" peer={peer} ");
+    lines.that(|line| line.contains(" ERROR ") && line.contains(&peer))
 }
 
 /// That a bug was met, as the answer to `request` on that connection, and the next one is answered.
@@ -126,7 +101,7 @@ async fn broken(_: Arc<Node<Registry>>, _: Request<Bytes>) -> Response<Bytes> {
 
 #[tokio::test]
 async fn a_bug_in_an_own_route_is_a_500_and_the_connection_goes_on() {
-    let lines = Lines::collect();
+    let lines = logged();
     let server = start(
         builder()
             .route(Method::GET, "/broken/{what}", broken)
@@ -152,7 +127,7 @@ async fn a_bug_in_an_own_route_is_a_500_and_the_connection_goes_on() {
         "{}",
         metrics.body
     );
-    let errors = lines.errors_of(stream.local_addr().unwrap());
+    let errors = errors_of(&lines, stream.local_addr().unwrap());
     assert_eq!(errors.len(), 3, "{errors:?}");
     for (line, path) in errors.iter().zip([
         "GET path=\"/broken/thing\"",
@@ -194,7 +169,7 @@ impl<F: Fanout> Hooks<F> for Hooked {
 
 #[tokio::test]
 async fn a_bug_in_a_hook_that_a_request_asks_is_a_500_and_the_connection_goes_on() {
-    Lines::collect();
+    logged();
     let server = start(builder().hooks(Hooked::default())).await;
     let mut stream = server.raw().await;
     for path in ["/ws/nobody", "/ws/nowhere"] {

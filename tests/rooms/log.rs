@@ -1,47 +1,20 @@
 //! What the log says of rooms that made way.
 
-use std::{
-    io,
-    pin::pin,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{pin::pin, time::Duration};
 
 use slabcast::fanout::Registry;
 
-use crate::{node, publish};
+use crate::{node, publish, support::log::Lines};
 
-/// What is logged, in the order of the lines.
-#[derive(Debug, Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn about_rooms(&self) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().filter(|line| line.contains("have made way"));
-        lines.map(str::to_owned).collect()
-    }
-}
-
-impl io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Those that tell of rooms that made way.
+fn about_rooms(lines: &Lines) -> Vec<String> {
+    lines.that(|line| line.contains("have made way"))
 }
 
 #[tokio::test(start_paused = true)]
 async fn rooms_that_make_way_are_logged_once_in_ten_seconds_however_many() {
     let lines = Lines::default();
-    let writer = lines.clone();
-    let logging = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone());
-    let _logging = tracing::subscriber::set_default(logging.finish());
+    let _logging = tracing::subscriber::set_default(lines.subscriber());
     let node = node::<Registry>(10, |_| ());
     let mut house = pin!(node.keep_house());
     let mut keep_house_for = async |seconds| {
@@ -55,7 +28,7 @@ async fn rooms_that_make_way_are_logged_once_in_ten_seconds_however_many() {
         publish(&node, &format!("room {index}")).await.unwrap();
     }
     keep_house_for(5).await;
-    let said = lines.about_rooms();
+    let said = about_rooms(&lines);
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(
         said[0].contains("WARN") && said[0].contains("rooms=490 rooms_max=10"),
@@ -65,9 +38,9 @@ async fn rooms_that_make_way_are_logged_once_in_ten_seconds_however_many() {
         publish(&node, &format!("more {index}")).await.unwrap();
         keep_house_for(1).await;
     }
-    assert_eq!(lines.about_rooms().len(), 2, "once for all of them");
+    assert_eq!(about_rooms(&lines).len(), 2, "once for all of them");
     keep_house_for(30).await;
-    let said = lines.about_rooms();
+    let said = about_rooms(&lines);
     let rooms = |line: &String| {
         let (_, rest) = line.split_once("rooms=").unwrap();
         rest.split_once(' ').unwrap().0.parse::<u64>().unwrap()

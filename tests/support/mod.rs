@@ -6,6 +6,7 @@
 )]
 
 pub mod books;
+pub mod log;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
