@@ -215,8 +215,8 @@ mod tests {
                 "timeouts.ping: \"30\" is not a duration (write a whole",
             ),
             (
-                "limits.head_bytes = '9KB'",
-                "limits.head_bytes: \"9KB\" is not a size (write a whole",
+                "limits.head_bytes = '9k'",
+                "limits.head_bytes: \"9k\" is not a size (write a whole",
             ),
             (
                 "limits.head_bytes = -9",

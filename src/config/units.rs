@@ -1,12 +1,13 @@
 //! Durations and sizes in words (`30s`, `64KiB`), both ways, and as serde knows them.
 //!
-//! What is written is read back as the same value. Decimal sizes (`64KB`) are refused, because half
-//! of the world means 1000 by them and the other half 1024.
+//! What is written is read back as the same value. Units of size are decimal (`kB` is 1000 bytes) or
+//! binary (`KiB` is 1024 bytes), in any case. A letter alone (`64k`) could be either and is refused.
 
 use std::{fmt, time::Duration};
 
 /// Units of time and their length in nanoseconds, the longest first.
-const DURATION_UNITS: [(&str, u128); 6] = [
+const DURATION_UNITS: [(&str, u128); 7] = [
+    ("d", 86_400_000_000_000),
     ("h", 3_600_000_000_000),
     ("m", 60_000_000_000),
     ("s", 1_000_000_000),
@@ -15,17 +16,28 @@ const DURATION_UNITS: [(&str, u128); 6] = [
     ("ns", 1),
 ];
 
-/// Units of size and their length in bytes, the largest first.
-const SIZE_UNITS: [(&str, u128); 4] = [
+/// Units of size that are powers of 1024, and their length in bytes, the largest first. Sizes are
+/// written in these.
+const BINARY_UNITS: [(&str, u128); 5] = [
+    ("TiB", 1 << 40),
     ("GiB", 1 << 30),
     ("MiB", 1 << 20),
     ("KiB", 1 << 10),
     ("B", 1),
 ];
 
-const DURATION_EXPECTED: &str = "a whole number with a unit, such as 250ms, 30s, 10m or 1h";
-const SIZE_EXPECTED: &str =
-    "a whole number of bytes, or one with a unit, such as 512B, 64KiB or 1MiB";
+/// Units of size that are powers of 1000, and their length in bytes.
+const DECIMAL_UNITS: [(&str, u128); 4] = [
+    ("TB", 1_000_000_000_000),
+    ("GB", 1_000_000_000),
+    ("MB", 1_000_000),
+    ("kB", 1_000),
+];
+
+const DURATION_EXPECTED: &str =
+    "a whole number with a unit (ns, us, ms, s, m, h, d), such as 250ms, 30s, 1h30m or 1d";
+const SIZE_EXPECTED: &str = "a whole number of bytes, or one with a unit, such as 512B, 64KiB \
+    (1024 bytes each) or 64kB (1000 bytes each)";
 
 /// Why a text is not a duration or a size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,33 +68,55 @@ impl fmt::Display for UnitError {
 
 impl std::error::Error for UnitError {}
 
-/// The duration that `text` says: a whole number with a unit from `ns` to `h`.
+/// The duration that `text` says: whole numbers, each with a unit from `ns` to `d`, the longest unit
+/// first (`30s`, `1h30m`).
 ///
 /// # Errors
 /// [`UnitError`] if it says none, or one of more than 2⁶⁴ seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    let (number, unit) = split(text);
-    let (Some(number), Some(length)) = (number, length_of(&DURATION_UNITS, unit)) else {
-        return Err(UnitError::Duration(text.to_owned()));
-    };
-    number
-        .checked_mul(length)
-        .and_then(|nanos| {
-            let secs = u64::try_from(nanos / 1_000_000_000).ok()?;
-            let rest = u32::try_from(nanos % 1_000_000_000).ok()?;
-            Some(Duration::new(secs, rest))
-        })
-        .ok_or_else(|| UnitError::TooLarge(text.to_owned()))
+    let malformed = || UnitError::Duration(text.to_owned());
+    let mut rest = text.trim();
+    let mut nanos = 0_u128;
+    let mut longer = u128::MAX;
+    while !rest.is_empty() || longer == u128::MAX {
+        let (number, after) = split(rest);
+        let end = after
+            .find(|c: char| !c.is_alphabetic())
+            .unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let length = length_of(DURATION_UNITS.iter(), |name| name == unit);
+        let (Some(number), Some(length)) = (number, length) else {
+            return Err(malformed());
+        };
+        // `30m1h` and `5s5s` are more likely a slip than a sum.
+        if length >= longer {
+            return Err(malformed());
+        }
+        longer = length;
+        nanos = nanos.saturating_add(number.saturating_mul(length));
+        rest = after.trim_start();
+    }
+    // What saturates is far beyond 2⁶⁴ seconds.
+    let secs = u64::try_from(nanos / 1_000_000_000);
+    let rest = u32::try_from(nanos % 1_000_000_000);
+    match (secs, rest) {
+        (Ok(secs), Ok(rest)) => Ok(Duration::new(secs, rest)),
+        _ => Err(UnitError::TooLarge(text.to_owned())),
+    }
 }
 
-/// The number of bytes that `text` says: a whole number, alone or with a unit from `B` to `GiB`.
+/// The number of bytes that `text` says: a whole number, alone or with a unit. `kB`, `MB`, `GB` and
+/// `TB` are powers of 1000, `KiB`, `MiB`, `GiB` and `TiB` powers of 1024, in any case.
 ///
 /// # Errors
 /// [`UnitError`] if it says none, or one that does not fit in the machine's word.
 pub fn parse_size(text: &str) -> Result<usize, UnitError> {
-    let (number, unit) = split(text);
+    let (number, unit) = split(text.trim());
     let unit = if unit.is_empty() { "B" } else { unit };
-    let (Some(number), Some(length)) = (number, length_of(&SIZE_UNITS, unit)) else {
+    let length = length_of(BINARY_UNITS.iter().chain(&DECIMAL_UNITS), |name| {
+        name.eq_ignore_ascii_case(unit)
+    });
+    let (Some(number), Some(length)) = (number, length) else {
         return Err(UnitError::Size(text.to_owned()));
     };
     number
@@ -97,7 +131,8 @@ pub fn format_duration(duration: Duration) -> String {
     if duration.is_zero() {
         "0s".to_owned()
     } else {
-        format(&DURATION_UNITS, duration.as_nanos())
+        // Hours are the longest unit written: limits are compared in them.
+        format(&DURATION_UNITS[1..], duration.as_nanos())
     }
 }
 
@@ -108,7 +143,7 @@ pub fn format_size(bytes: usize) -> String {
     if bytes == 0 {
         "0B".to_owned()
     } else {
-        format(&SIZE_UNITS, bytes as u128)
+        format(&BINARY_UNITS, bytes as u128)
     }
 }
 
@@ -122,7 +157,6 @@ fn format(units: &[(&str, u128)], amount: u128) -> String {
 
 /// Splits into the number in front, if it is one that fits, and what follows it.
 fn split(text: &str) -> (Option<u128>, &str) {
-    let text = text.trim();
     let end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
@@ -132,10 +166,12 @@ fn split(text: &str) -> (Option<u128>, &str) {
     (number, unit.trim_start())
 }
 
-fn length_of(units: &[(&str, u128)], unit: &str) -> Option<u128> {
+fn length_of<'a>(
+    mut units: impl Iterator<Item = &'a (&'a str, u128)>,
+    is_meant: impl Fn(&str) -> bool,
+) -> Option<u128> {
     units
-        .iter()
-        .find(|(name, _)| *name == unit)
+        .find(|(name, _)| is_meant(name))
         .map(|(_, length)| *length)
 }
 
@@ -257,6 +293,10 @@ mod tests {
             ("30s", 30_000),
             ("10m", 600_000),
             ("1h", 3_600_000),
+            ("1d", 86_400_000),
+            ("1h30m", 5_400_000),
+            ("1d 2h 3m 4s 5ms", 93_784_005),
+            ("2 d", 172_800_000),
         ] {
             assert_eq!(
                 parse_duration(text),
@@ -270,16 +310,19 @@ mod tests {
 
     #[test]
     fn a_duration_without_a_unit_is_refused_with_what_would_be_right() {
-        for text in ["30", "", "s", "1.5s", "-1s", "1 day", "1H"] {
+        for text in [
+            "30", "", " ", "s", "1.5s", "-1s", "1 day", "1H", "1h30", "30m1h", "5s5s", "1h,30m",
+        ] {
             assert_eq!(
                 parse_duration(text),
-                Err(UnitError::Duration(text.to_owned()))
+                Err(UnitError::Duration(text.to_owned())),
+                "{text}"
             );
         }
         assert_eq!(
             parse_duration("30").unwrap_err().to_string(),
-            "\"30\" is not a duration (write a whole number with a unit, such as 250ms, 30s, 10m \
-             or 1h)"
+            "\"30\" is not a duration (write a whole number with a unit (ns, us, ms, s, m, h, d), \
+             such as 250ms, 30s, 1h30m or 1d)"
         );
     }
 
@@ -296,14 +339,34 @@ mod tests {
     }
 
     #[test]
-    fn decimal_and_unknown_sizes_are_refused_with_what_would_be_right() {
-        for text in ["64KB", "64k", "", "KiB", "1.5MiB", "-1"] {
+    fn units_of_size_are_decimal_or_binary_in_any_case() {
+        for (text, bytes) in [
+            ("10MB", 10_000_000),
+            ("10 MB", 10_000_000),
+            ("10mb", 10_000_000),
+            ("10kB", 10_000),
+            ("10KB", 10_000),
+            ("1GB", 1_000_000_000),
+            ("2kib", 2048),
+            ("2 mIb", 2 << 20),
+            ("1gib", 1 << 30),
+            ("7b", 7),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn ambiguous_and_unknown_sizes_are_refused_with_what_would_be_right() {
+        for text in [
+            "64k", "64K", "1M", "1Ki", "", "KiB", "1.5MiB", "-1", "1MB2kB",
+        ] {
             assert_eq!(parse_size(text), Err(UnitError::Size(text.to_owned())));
         }
         assert_eq!(
-            parse_size("64KB").unwrap_err().to_string(),
-            "\"64KB\" is not a size (write a whole number of bytes, or one with a unit, such as \
-             512B, 64KiB or 1MiB)"
+            parse_size("64k").unwrap_err().to_string(),
+            "\"64k\" is not a size (write a whole number of bytes, or one with a unit, such as \
+             512B, 64KiB (1024 bytes each) or 64kB (1000 bytes each))"
         );
     }
 
@@ -312,6 +375,7 @@ mod tests {
         let digits = "9".repeat(60);
         for text in [
             "18446744073709551615h",
+            "18446744073709551615s1000ms",
             &format!("{digits}s"),
             &format!("{digits}ns"),
         ] {
