@@ -112,10 +112,40 @@ fn unknown_key_is_refused_with_the_nearest_known_one() {
         &run(&["config", "check", "--set", "rooms.chat.solw=skip"]),
         &["--set rooms.chat.solw", "did you mean rooms.chat.slow?"],
     );
-    assert_refused(
-        &output(slabcast(&["config", "check"]).env("SLABCAST_LISTN", "127.0.0.1:0")),
-        &["SLABCAST_LISTN", "did you mean SLABCAST_LISTEN?"],
+}
+
+#[test]
+fn an_unknown_variable_is_a_warning_and_does_not_stop_the_server() {
+    let check = output(slabcast(&["config", "check"]).env("SLABCAST_LISTN", "127.0.0.1:0"));
+    assert_eq!(check.status.code(), Some(0));
+    assert_eq!(check.stdout, b"configuration is valid\n");
+    let said = String::from_utf8(check.stderr).unwrap();
+    assert_eq!(
+        said,
+        "slabcast: warning: the environment variable SLABCAST_LISTN is unknown and ignored (did you \
+         mean SLABCAST_LISTEN?)\n"
     );
+}
+
+#[test]
+fn variables_that_kubernetes_injects_do_not_stop_the_server_and_are_logged() {
+    let mut command = slabcast(&["exec", "--room=r", "--exit-with-command"]);
+    command.args(["--listen=127.0.0.1:0", "--", "true"]);
+    for (name, value) in [
+        ("SLABCAST_PORT", "tcp://10.0.0.1:8080"),
+        ("SLABCAST_SERVICE_HOST", "10.0.0.1"),
+        ("SLABCAST_PORT_8080_TCP_ADDR", "10.0.0.1"),
+        ("SLABCAST_LIMITS_SERVICE_PORT_HTTP", "8080"),
+    ] {
+        command.env(name, value);
+    }
+    let served = output(command.env("PATH", "/usr/bin:/bin"));
+    let log = String::from_utf8(served.stderr).unwrap();
+    assert_eq!(served.status.code(), Some(0), "{log}");
+    for name in ["SLABCAST_PORT is", "SLABCAST_LIMITS_SERVICE_PORT_HTTP is"] {
+        let is_logged = |line: &str| line.contains("WARN") && line.contains(name);
+        assert!(log.lines().any(is_logged), "{name} is missing in {log}");
+    }
 }
 
 #[test]
@@ -127,10 +157,10 @@ fn bad_value_is_refused_with_its_source_and_what_would_be_right() {
         &[path, "line 1", "timeouts.ping", "\"25\"", "30s"],
     );
     assert_refused(
-        &output(slabcast(&["config", "check"]).env("SLABCAST_LIMITS_MESSAGE_BYTES", "64KB")),
+        &output(slabcast(&["config", "check"]).env("SLABCAST_LIMITS_MESSAGE_BYTES", "64k")),
         &[
             "environment variable SLABCAST_LIMITS_MESSAGE_BYTES",
-            "\"64KB\"",
+            "\"64k\"",
             "64KiB",
         ],
     );

@@ -5,14 +5,14 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use slabcast::config::DEFAULT_TOML;
 
-use super::{EXIT_MISUSED, fail, say_result, settings::Settings};
+use super::{EXIT_MISUSED, fail, say_result, settings::Settings, warn};
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
   slabcast config check --config slabcast.toml
   slabcast config check --set rooms.chat.slow=skip
 
-Exits with 0 if a server would start with it, and with 2 if not.";
+Exits with 0 if a server would start with it, and with 2 if not. Warnings go to standard error.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -27,7 +27,10 @@ pub(super) fn run(command: Command) -> ExitCode {
     match command {
         Command::Default => say_result(DEFAULT_TOML, ExitCode::SUCCESS),
         Command::Check(settings) => match settings.load() {
-            Ok(_) => say_result("configuration is valid\n", ExitCode::SUCCESS),
+            Ok(ready) => {
+                ready.loaded.warnings.iter().for_each(warn);
+                say_result("configuration is valid\n", ExitCode::SUCCESS)
+            }
             Err(error) => fail(error, EXIT_MISUSED),
         },
     }

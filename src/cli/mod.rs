@@ -154,6 +154,12 @@ fn write_out(text: impl fmt::Display) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Prints what is odd to standard error.
+fn warn(warning: impl fmt::Display) {
+    // With standard error closed, nobody wants to read it.
+    let _ = writeln!(io::stderr().lock(), "slabcast: warning: {warning}");
+}
+
 /// Prints an error to standard error and gives `code` back as the exit code.
 fn fail(error: impl fmt::Display, code: u8) -> ExitCode {
     // With standard error closed, the exit code still says that something failed.

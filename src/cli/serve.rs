@@ -90,6 +90,9 @@ pub(super) fn prepare(
     let failed = |what, error| fail(format_args!("{what}: {error}"), EXIT_FAILED);
     let log = log::start(log_filter, loaded.config.log.format)
         .map_err(|error| failed("the log can't start", error))?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
     let runtime = scheduler()
         .enable_all()
         .build()

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::value::RawValue;
 use slabcast::{
     config::{
-        ConfigError,
+        Config, ConfigError, Loaded,
         units::{format_duration, parse_duration},
     },
     id::{NameError, RoomName, UserId},
@@ -20,7 +20,7 @@ use slabcast::{
     },
 };
 
-use super::{EXIT_MISUSED, fail, say_result, settings::Sources};
+use super::{EXIT_MISUSED, fail, say_result, settings::Sources, warn};
 
 /// A hundred years. The protocol has no number for what is much longer.
 const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -192,7 +192,12 @@ fn by_private_key(path: &Path) -> Result<Signer, TokenError> {
 }
 
 fn by_secret(sources: Sources) -> Result<Signer, TokenError> {
-    let tokens = sources.load()?.config.tokens;
+    let Loaded {
+        config: Config { tokens, .. },
+        warnings,
+        ..
+    } = sources.load()?;
+    warnings.iter().for_each(warn);
     let Some(secret) = tokens.hmac_secret else {
         return Err(TokenError::NoKey {
             has_public_key: tokens.public_key_file.is_some(),

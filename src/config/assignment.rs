@@ -5,7 +5,7 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::{
-    Config, ConfigError, Origin,
+    Config, ConfigError, ConfigWarning, Origin,
     schema::{self, Node, Schema},
 };
 
@@ -57,6 +57,21 @@ impl Override {
 }
 
 impl Assignment {
+    /// Removes the newline at the end of a secret, which is its file's and not its own.
+    pub(super) fn trim_secret(&mut self) -> Option<ConfigWarning> {
+        let key = self.path.join(".");
+        let Value::String(text) = &mut self.value else {
+            return None;
+        };
+        if !schema::SECRETS.contains(&&*key) || !text.ends_with('\n') {
+            return None;
+        }
+        let length = text.trim_end_matches(['\r', '\n']).len();
+        text.truncate(length);
+        let origin = self.origin.clone();
+        Some(ConfigWarning::Newline { key, origin })
+    }
+
     /// Whether the value is of its key's kind, which is whether a configuration that consists of
     /// nothing else can be read.
     pub(super) fn check(&self, schema: &Schema) -> Result<(), ConfigError> {
@@ -100,10 +115,7 @@ fn value_like(sample: &Value, text: String) -> Value {
             .trim()
             .parse()
             .map_or(Value::String(text), Value::Integer),
-        Value::Boolean(_) => text
-            .trim()
-            .parse()
-            .map_or(Value::String(text), Value::Boolean),
+        Value::Boolean(_) => boolean(&text).map_or(Value::String(text), Value::Boolean),
         Value::Array(_) => {
             let items = text
                 .split(',')
@@ -115,6 +127,15 @@ fn value_like(sample: &Value, text: String) -> Value {
                 .into()
         }
         _ => Value::String(text),
+    }
+}
+
+/// The truth value that `text` says, in the spellings of other programs and languages.
+fn boolean(text: &str) -> Option<bool> {
+    match &*text.trim().to_ascii_lowercase() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
     }
 }
 

@@ -64,13 +64,6 @@ pub enum ConfigError {
         /// The key that was probably meant.
         nearest: Option<String>,
     },
-    /// Nothing is configured by that environment variable.
-    UnknownVariable {
-        /// The variable.
-        name: String,
-        /// The variable that was probably meant.
-        nearest: Option<String>,
-    },
     /// The value is not of the key's kind.
     Value {
         /// The whole key, with dots.
@@ -99,12 +92,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = String::new();
         self.describe(&mut text)?;
-        text.chars().try_for_each(|c| match c {
-            // The parser's own.
-            '\n' => out.write_char(' '),
-            c if c.is_control() => write!(out, "{}", c.escape_unicode()),
-            c => out.write_char(c),
-        })
+        write_printable(out, &text)
     }
 }
 
@@ -136,16 +124,6 @@ impl ConfigError {
                 write!(out, "{origin}: unknown key {key} ")?;
                 remedy_for_name(out, nearest.as_deref())
             }
-            Self::UnknownVariable { name, nearest } => {
-                write!(out, "unknown environment variable {name} ")?;
-                if name.starts_with("SLABCAST_ROOMS_") {
-                    out.write_str(
-                        "(set namespaces in the file or with --set rooms.<namespace>.<key>=<value>: \
-                         a variable can't spell their names) ",
-                    )?;
-                }
-                remedy_for_name(out, nearest.as_deref())
-            }
             Self::Value {
                 key,
                 origin,
@@ -172,12 +150,19 @@ impl Error for ConfigError {
         match self {
             Self::Read { source, .. } => Some(source),
             Self::Syntax { source, .. } => Some(source.as_ref()),
-            Self::UnknownKey { .. }
-            | Self::UnknownVariable { .. }
-            | Self::Value { .. }
-            | Self::Invalid { .. } => None,
+            Self::UnknownKey { .. } | Self::Value { .. } | Self::Invalid { .. } => None,
         }
     }
+}
+
+/// Writes `text` in one line, without what a terminal would obey.
+pub(super) fn write_printable(out: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|c| match c {
+        // The TOML parser's own.
+        '\n' => out.write_char(' '),
+        c if c.is_control() => write!(out, "{}", c.escape_unicode()),
+        c => out.write_char(c),
+    })
 }
 
 fn write_origin(out: &mut String, origin: Option<&Origin>) -> fmt::Result {

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use toml::{Table, Value};
 
 use super::{
-    Config, ConfigError, Origin,
+    Config, ConfigError, ConfigWarning, Origin,
     assignment::{Assignment, Override, put, read},
     file,
     schema::{self, ROOMS, Schema},
@@ -41,6 +41,8 @@ pub struct Layers {
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
+    /// What it was read in spite of, for a log or a terminal.
+    pub warnings: Vec<ConfigWarning>,
     origins: BTreeMap<String, Origin>,
 }
 
@@ -59,6 +61,15 @@ impl Loaded {
     }
 }
 
+/// What the environment and the flags say, by what it is for.
+struct Sorted {
+    /// The file to read.
+    file: Option<PathBuf>,
+    /// The variables that stand for keys.
+    variables: Vec<Override>,
+    warnings: Vec<ConfigWarning>,
+}
+
 impl Layers {
     /// Nothing but defaults.
     #[must_use]
@@ -75,7 +86,8 @@ impl Layers {
 
     /// Takes these environment variables. Those that don't begin with `SLABCAST_` are ignored, as
     /// are those that begin with `SLABCAST_TEST_`, and `SLABCAST_TOKEN`, which is for clients;
-    /// `SLABCAST_CONFIG` names the file, unless it is empty.
+    /// `SLABCAST_CONFIG` names the file, unless it is empty. Others that stand for no key are ignored
+    /// with a [`ConfigWarning`].
     #[must_use]
     pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let ours = variables.into_iter().filter(|(name, _)| {
@@ -114,9 +126,13 @@ impl Layers {
     /// [`Config::validate`] refuses.
     pub fn load(self) -> Result<Loaded, ConfigError> {
         let schema = Schema::new();
-        let (path, variables) = self.sort_environment(&schema)?;
+        let Sorted {
+            file,
+            variables,
+            mut warnings,
+        } = self.sort_environment(&schema);
         let mut assignments = Vec::new();
-        if let Some(path) = path {
+        if let Some(path) = file {
             assignments.extend(file::read(&schema, &path)?);
         }
         for from_outside in variables.into_iter().chain(self.overrides) {
@@ -125,7 +141,8 @@ impl Layers {
 
         let mut table = schema::default_table();
         let mut origins = BTreeMap::new();
-        for assignment in assignments {
+        for mut assignment in assignments {
+            warnings.extend(assignment.trim_secret());
             assignment.check(&schema)?;
             let Assignment {
                 path,
@@ -142,39 +159,44 @@ impl Layers {
             problem,
         })?;
         match config.validate() {
-            Ok(config) => Ok(Loaded { config, origins }),
+            Ok(config) => Ok(Loaded {
+                config,
+                warnings,
+                origins,
+            }),
             Err(error) => Err(with_origin(error, &origins)),
         }
     }
 
-    /// The file to read, and the variables that stand for keys.
-    fn sort_environment(
-        &self,
-        schema: &Schema,
-    ) -> Result<(Option<PathBuf>, Vec<Override>), ConfigError> {
+    /// Sorts the environment's variables by what they are for.
+    fn sort_environment(&self, schema: &Schema) -> Sorted {
         let keys = schema.dotted_keys();
-        let mut path = self.file.clone();
-        let mut overrides = Vec::new();
+        let mut sorted = Sorted {
+            file: self.file.clone(),
+            variables: Vec::new(),
+            warnings: Vec::new(),
+        };
         for (name, text) in &self.environment {
             if name == FILE_VARIABLE {
-                path = path.or_else(|| (!text.is_empty()).then(|| text.into()));
+                let named = || (!text.is_empty()).then(|| text.into());
+                sorted.file = sorted.file.or_else(named);
                 continue;
             }
             let Some(key) = keys.iter().find(|key| schema::variable_of(key) == *name) else {
                 let nearest = schema.nearest_variable(name);
-                return Err(ConfigError::UnknownVariable {
-                    name: name.clone(),
-                    nearest,
-                });
+                let name = name.clone();
+                let unknown = ConfigWarning::UnknownVariable { name, nearest };
+                sorted.warnings.push(unknown);
+                continue;
             };
             let origin = Origin::Environment(name.clone());
-            overrides.push(Override {
+            sorted.variables.push(Override {
                 key: key.clone(),
                 text: text.clone(),
                 origin,
             });
         }
-        Ok((path, overrides))
+        sorted
     }
 }
 
@@ -364,18 +386,119 @@ mod tests {
         );
     }
 
+    fn warnings(layers: Layers) -> Vec<String> {
+        let loaded = layers.load().unwrap();
+        loaded.warnings.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
-    fn an_unknown_variable_is_refused_with_the_nearest_known_one() {
+    fn an_unknown_variable_is_a_warning_with_the_nearest_known_one() {
         assert_eq!(
-            refusal(Layers::new().environment(variable("SLABCAST_LIMIT_ROOMS", "1"))),
-            "unknown environment variable SLABCAST_LIMIT_ROOMS (did you mean SLABCAST_LIMITS_ROOMS?)"
+            warnings(Layers::new().environment(variable("SLABCAST_LIMIT_ROOMS", "1"))),
+            [
+                "the environment variable SLABCAST_LIMIT_ROOMS is unknown and ignored (did you mean \
+                 SLABCAST_LIMITS_ROOMS?)"
+            ]
         );
         let namespace =
-            refusal(Layers::new().environment(variable("SLABCAST_ROOMS_A_SLOW", "skip")));
+            warnings(Layers::new().environment(variable("SLABCAST_ROOMS_A_SLOW", "skip")));
         assert!(
-            namespace.contains("--set rooms.<namespace>.<key>=<value>"),
-            "{namespace}"
+            namespace[0].contains("--set rooms.<namespace>.<key>=<value>"),
+            "{namespace:?}"
         );
+        let strange = warnings(Layers::new().environment(variable("SLABCAST_\u{1b}[2J\n", "1")));
+        assert!(!strange[0].contains(char::is_control), "{strange:?}");
+    }
+
+    #[test]
+    fn variables_of_a_container_platform_are_warnings_that_name_it() {
+        for name in [
+            "SLABCAST_PORT",
+            "SLABCAST_PORT_8080_TCP",
+            "SLABCAST_PORT_8080_TCP_ADDR",
+            "SLABCAST_SERVICE_HOST",
+            "SLABCAST_SERVICE_PORT",
+            "SLABCAST_SERVICE_PORT_HTTP",
+            "SLABCAST_API_PORT",
+            "SLABCAST_API_KEY_PORT_53_UDP_PROTO",
+            "SLABCAST_LIMITS_PORT",
+            "SLABCAST_ENV_SLABCAST_API_KEY",
+            "SLABCAST_NAME",
+        ] {
+            let said = warnings(Layers::new().environment(variable(name, "tcp://10.0.0.1:8080")));
+            assert!(
+                said[0].contains(name) && said[0].contains("Kubernetes"),
+                "{said:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_of_a_known_variable_is_refused() {
+        let refusal =
+            refusal(Layers::new().environment(variable("SLABCAST_LISTEN", "tcp://10.0.0.1:8080")));
+        assert!(
+            refusal.starts_with("environment variable SLABCAST_LISTEN: listen: "),
+            "{refusal}"
+        );
+    }
+
+    #[test]
+    fn a_switch_in_the_environment_takes_every_usual_spelling() {
+        for (spellings, expected) in [
+            (
+                ["1", "yes", "on", "true", "True", "TRUE", "Yes", " ON "],
+                true,
+            ),
+            (
+                ["0", "no", "off", "false", "False", "FALSE", "nO", "Off"],
+                false,
+            ),
+        ] {
+            for text in spellings {
+                let layers =
+                    Layers::new().environment(variable("SLABCAST_ROOM_DEFAULTS_PRESENCE", text));
+                let config = layers.load().unwrap().config;
+                assert_eq!(config.room_defaults.presence, expected, "{text}");
+            }
+        }
+        for text in ["", "2", "ja", "truer", "y"] {
+            let layers = Layers::new().environment(variable("SLABCAST_ANONYMOUS", text));
+            assert!(refusal(layers).contains("(write true or false)"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_loses_the_newline_at_its_end_with_a_warning() {
+        let key = "0123456789abcdef0123456789abcdef";
+        for end in ["\n", "\r\n", "\n\n"] {
+            let (_file, layers) = with_file(&format!("api.key = {:?}", format!("{key}{end}")));
+            let loaded = layers
+                .environment(variable(
+                    "SLABCAST_TOKENS_HMAC_SECRET",
+                    &format!("{key} {end}"),
+                ))
+                .load()
+                .unwrap();
+            let Config { api, tokens, .. } = &loaded.config;
+            assert_eq!(api.key.as_ref().unwrap().reveal(), key);
+            // Other white space is the secret's own.
+            let secret = tokens.hmac_secret.as_ref().unwrap().reveal();
+            assert_eq!(secret, format!("{key} "));
+            let said: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+            assert_eq!(said.len(), 2, "{said:?}");
+            assert!(
+                said[0].contains("line 1: api.key ended in a newline"),
+                "{said:?}"
+            );
+            assert!(
+                said[1].contains("SLABCAST_TOKENS_HMAC_SECRET: tokens.hmac_secret ended"),
+                "{said:?}"
+            );
+            assert!(said.iter().all(|said| !said.contains(key)), "{said:?}");
+        }
+        let untouched = Layers::new().environment(variable("SLABCAST_API_KEY", key));
+        assert_eq!(warnings(untouched), [""; 0]);
     }
 
     #[test]

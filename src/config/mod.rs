@@ -24,6 +24,7 @@ mod schema;
 mod secret;
 pub mod units;
 mod validate;
+mod warning;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -35,6 +36,7 @@ pub use self::{
     room::{PublishRight, RoomConfig, SlowPolicy, SubscribeRight},
     secret::Secret,
     validate::SECRET_BYTES_MIN,
+    warning::ConfigWarning,
 };
 
 /// The configuration file with every key, its default and what it is for.

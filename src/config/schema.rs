@@ -3,11 +3,14 @@
 
 use toml::{Table, Value};
 
-use super::{Config, Secret};
+use super::{Config, Secret, warning::is_injected};
 
 /// The table that holds a table for each namespace.
 pub(super) const ROOMS: &str = "rooms";
 const ROOM_DEFAULTS: &str = "room_defaults";
+
+/// The keys whose values are secrets: those of the type [`Secret`].
+pub(super) const SECRETS: [&str; 2] = ["api.key", "tokens.hmac_secret"];
 
 /// What every environment variable of ours begins with.
 pub(super) const VARIABLE_PREFIX: &str = "SLABCAST_";
@@ -94,6 +97,10 @@ impl Schema {
 
     /// The known environment variable that `name` was probably meant to be.
     pub(super) fn nearest_variable(&self, name: &str) -> Option<String> {
+        // A name that nobody typed is no typing error.
+        if is_injected(name) {
+            return None;
+        }
         nearest(name, self.dotted_keys().iter().map(|key| variable_of(key)))
     }
 }
@@ -167,6 +174,22 @@ mod tests {
         assert_eq!(variables.len(), keys.len());
         assert!(variables.contains("SLABCAST_ROOM_DEFAULTS_HISTORY_SIZE"));
         assert!(variables.contains("SLABCAST_LISTEN"));
+    }
+
+    #[test]
+    fn no_key_has_a_variable_that_a_container_platform_sets() {
+        for key in Schema::new().dotted_keys() {
+            let variable = variable_of(&key);
+            assert!(!is_injected(&variable), "{variable}");
+        }
+    }
+
+    #[test]
+    fn every_secret_is_a_key() {
+        let keys = Schema::new().dotted_keys();
+        for secret in SECRETS {
+            assert!(keys.contains(&secret.to_owned()), "{secret}");
+        }
     }
 
     #[test]
